@@ -1,0 +1,177 @@
+"""The archive: what Snowplow left in S3. Only ever read.
+
+    day --prefixes by date--> hour prefixes --paged listing--> ArchiveObject --stream--> inflated bytes
+
+A day is the UTC day of the archive path, which is the time of arrival, never the time of the events. History
+may lie under several prefixes (GitLab rewrote its own twice, to blank columns), so each entry of the archive
+list says from when until when it holds; a day without an entry, or with two, is an error and not a guess.
+"""
+
+import datetime as dt
+import hashlib
+import re
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from snowplow_posthog_dagster.errors import SettingsError, SupersededObjectError
+from snowplow_posthog_dagster.storage.inflate import CHUNK_BYTES, inflate
+from snowplow_posthog_dagster.storage.s3 import Bucket, Listed
+
+_LISTING_THREADS = 12
+_HOUR = re.compile(r"\{HH\}")
+# What lies beside the data: Spark's markers, LZO indexes, manifests, Firehose's own failures.
+_NOT_DATA = re.compile(r"(/|_SUCCESS|_\$folder\$|\.lzo\.index|\.index|manifest|\.manifest|\.crc|\.md5)$|(^|/)processing-failed/|(^|/)[._][^/]*$")
+_FROZEN = frozenset({"GLACIER", "DEEP_ARCHIVE"})
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveEntry:
+    """One line of the archive list: days from `start` (inclusive) to `until` (inclusive) lie under `prefix`.
+
+    `layout` is the path below the prefix with {yyyy} {MM} {dd} and, where there is a folder an hour, {HH}.
+    """
+
+    prefix: str
+    start: dt.date | None = None
+    until: dt.date | None = None
+    layout: str = "{yyyy}/{MM}/{dd}/{HH}/"
+    source: str = "snowplow"
+    preferred: bool = False
+
+    def holds(self, day: dt.date) -> bool:
+        """Whether this entry is valid on that day."""
+        return (self.start is None or day >= self.start) and (self.until is None or day <= self.until)
+
+    @property
+    def hourly(self) -> bool:
+        """Whether the layout has a folder an hour."""
+        return bool(_HOUR.search(self.layout))
+
+    def key_prefix(self, day: dt.date, hour: int) -> str:
+        """The S3 prefix of one hour (or of the day, when the layout has no hours)."""
+        parts = {"yyyy": f"{day:%Y}", "yy": f"{day:%y}", "MM": f"{day:%m}", "dd": f"{day:%d}", "HH": f"{hour:02d}"}
+        return self.prefix + re.sub(r"\{(\w+)\}", lambda match: parts[match.group(1)], self.layout)
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveObject:
+    """One file of the archive. `hour` is that of its path, None when the layout has no hours."""
+
+    object_id: str
+    bucket: str
+    key: str
+    etag: str
+    size: int
+    modified: float
+    storage_class: str
+    hour: int | None
+    source: str = "snowplow"
+
+    @property
+    def frozen(self) -> bool:
+        """Whether it must be restored from Glacier before it can be read."""
+        return self.storage_class in _FROZEN
+
+
+def object_id(bucket: str, key: str, etag: str) -> str:
+    """Identity of an archive object: an overwritten object has another ETag and is a new one.
+
+    The first 128 bits of the SHA-256 of bucket, key and unquoted ETag, NUL between them, in hexadecimal.
+    """
+    return hashlib.sha256("\0".join((bucket, key, etag.strip('"'))).encode()).hexdigest()[:32]
+
+
+def is_data(listed: Listed) -> bool:
+    """Whether a listed key can hold records: not empty, no folder, marker, index or manifest."""
+    return listed.size > 0 and not _NOT_DATA.search(listed.key)
+
+
+class Archive:
+    """The days of an archive bucket."""
+
+    def __init__(self, bucket: Bucket, entries: Iterable[ArchiveEntry]) -> None:
+        self.bucket = bucket
+        self.entries = tuple(entries)
+
+    def entry_for(self, day: dt.date) -> ArchiveEntry:
+        """The archive entry that is valid on a day. Raises SettingsError for a gap or an overlap."""
+        found = [entry for entry in self.entries if entry.holds(day)]
+        if len(found) > 1:
+            preferred = [entry for entry in found if entry.preferred]
+            found = preferred if len(preferred) == 1 else found
+        if not found:
+            raise SettingsError(f"no archive entry holds {day}; add one to `archive:` in the settings file")
+        if len(found) > 1:
+            prefixes = ", ".join(repr(entry.prefix) for entry in found)
+            raise SettingsError(f"{day} lies in several archive entries ({prefixes}); mark one as `preferred: true`")
+        return found[0]
+
+    def list_day(self, day: dt.date, hours: Iterable[int] | None = None) -> list[ArchiveObject]:
+        """List the data objects of a day, or of some of its hours, oldest hour first.
+
+        Raises SettingsError for a day or hour that the archive list does not have, and what `Bucket` raises.
+        """
+        entry = self.entry_for(day)
+        wanted = sorted(set(hours)) if hours is not None else list(range(24))
+        if not entry.hourly:
+            if hours is not None:
+                raise SettingsError(f"{day}: the layout {entry.layout!r} has no {{HH}}, so hours cannot be chosen")
+            return self._objects(entry, day, None)
+        with ThreadPoolExecutor(_LISTING_THREADS) as pool:
+            listings = pool.map(lambda hour: self._objects(entry, day, hour), wanted)
+            return [found for listing in listings for found in listing]
+
+    def _objects(self, entry: ArchiveEntry, day: dt.date, hour: int | None) -> list[ArchiveObject]:
+        listing = self.bucket.list(entry.key_prefix(day, hour or 0))
+        return [self._object(item, hour, entry.source) for item in listing if is_data(item)]
+
+    def _object(self, listed: Listed, hour: int | None, source: str) -> ArchiveObject:
+        return ArchiveObject(
+            object_id=object_id(self.bucket.name, listed.key, listed.etag),
+            bucket=self.bucket.name,
+            key=listed.key,
+            etag=listed.etag,
+            size=listed.size,
+            modified=listed.modified,
+            storage_class=listed.storage_class,
+            hour=hour,
+            source=source,
+        )
+
+    def read(self, found: ArchiveObject, *, max_bytes: int | None = None) -> Iterator[bytes]:
+        """Stream the inflated bytes of an object with one GET.
+
+        Raises SupersededObjectError when the key holds other bytes than were listed, GoneObjectError when it
+        vanished, BrokenObjectError when its bytes cannot be read to the end.
+        """
+        etag, chunks = self.bucket.stream(found.key, etag=found.etag, chunk_bytes=CHUNK_BYTES)
+        if etag != found.etag:
+            raise SupersededObjectError(f"s3://{found.bucket}/{found.key} was overwritten after it was listed")
+        return inflate(chunks, max_bytes=max_bytes)
+
+
+def check_entries(entries: Iterable[ArchiveEntry]) -> list[str]:
+    """What is wrong with an archive list, one line each: unknown fields in a layout, overlaps, gaps."""
+    problems = []
+    ordered = sorted(entries, key=lambda entry: entry.start or dt.date.min)
+    for entry in ordered:
+        unknown = set(re.findall(r"\{(\w+)\}", entry.layout)) - {"yyyy", "yy", "MM", "dd", "HH"}
+        if unknown:
+            problems.append(f"archive {entry.prefix!r}: layout holds unknown fields {sorted(unknown)}")
+        if not {"MM", "dd"} <= set(re.findall(r"\{(\w+)\}", entry.layout)):
+            problems.append(f"archive {entry.prefix!r}: layout {entry.layout!r} does not name the day ({{MM}} and {{dd}})")
+        if entry.start and entry.until and entry.until < entry.start:
+            problems.append(f"archive {entry.prefix!r}: `until` {entry.until} lies before `from` {entry.start}")
+    for first, second in zip(ordered, ordered[1:], strict=False):
+        problems += _between(first, second)
+    return problems
+
+
+def _between(first: ArchiveEntry, second: ArchiveEntry) -> list[str]:
+    end, start = first.until or dt.date.max, second.start or dt.date.min
+    if start <= end and first.preferred == second.preferred:
+        return [f"archive {first.prefix!r} and {second.prefix!r} overlap on {start}; mark one as `preferred: true`"]
+    if end < dt.date.max and start > end + dt.timedelta(days=1):
+        return [f"archive: nothing holds the days between {end} and {start}; add an entry or extend one"]
+    return []

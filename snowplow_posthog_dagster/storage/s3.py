@@ -1,0 +1,201 @@
+"""One S3 bucket, with its errors turned into the project's own.
+
+Everything that reads or writes S3 passes through `Bucket`, so that there is one place where a missing
+permission, a wrong region or a dead endpoint becomes one line that says what to do. Listing is always paged:
+S3 hands out at most 1,000 keys an answer, and a loader that forgets it loses files in silence.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    NoCredentialsError,
+    PartialCredentialsError,
+    ProfileNotFound,
+)
+
+from snowplow_posthog_dagster.errors import GoneObjectError, SettingsError, StorageUnavailableError
+
+# Answers of S3 that name something a person must change, and the change.
+_CURES = {
+    "AccessDenied": "grant the credentials this permission on the bucket",
+    "403": "grant the credentials s3:ListBucket and s3:GetObject on the bucket",
+    "SignatureDoesNotMatch": "AWS_SECRET_ACCESS_KEY does not belong to AWS_ACCESS_KEY_ID",
+    "InvalidAccessKeyId": "AWS_ACCESS_KEY_ID is not known to this S3 service",
+    "ExpiredToken": "renew the AWS session token",
+    "InvalidToken": "renew the AWS session token",
+    "NoSuchBucket": "check the bucket's name and the account",
+    "PermanentRedirect": "set AWS_REGION to the bucket's region",
+    "AuthorizationHeaderMalformed": "set AWS_REGION to the bucket's region",
+    "InvalidObjectState": "the object is archived in Glacier; restore it first",
+    "KMS.DisabledException": "enable the KMS key of the workspace",
+}
+_MISSING = {"NoSuchKey", "404", "NotFound"}
+
+
+@dataclass(frozen=True)
+class Connection:
+    """How to reach an S3 service. None leaves the choice to boto3 (environment, profile, instance role)."""
+
+    endpoint_url: str | None = None
+    region: str | None = None
+    profile: str | None = None
+    access_key_id: str | None = None
+    secret_access_key: str | None = field(default=None, repr=False)
+    session_token: str | None = field(default=None, repr=False)
+    max_connections: int = 32
+    connect_timeout_seconds: float = 10.0
+    read_timeout_seconds: float = 60.0
+    max_attempts: int = 5
+    addressing_style: str = "auto"
+    ca_bundle: str | None = None
+    proxy: str | None = None
+
+
+def connect(connection: Connection) -> Any:
+    """Make a boto3 S3 client (thread-safe). It opens no connection yet.
+
+    Raises SettingsError when the profile does not exist.
+    """
+    config = Config(
+        max_pool_connections=connection.max_connections,
+        connect_timeout=connection.connect_timeout_seconds,
+        read_timeout=connection.read_timeout_seconds,
+        retries={"max_attempts": connection.max_attempts, "mode": "standard"},
+        s3={"addressing_style": connection.addressing_style},
+        proxies={"http": connection.proxy, "https": connection.proxy} if connection.proxy else None,
+        # Streamed reads are compared by ETag and gzip's own CRC; some S3-compatible servers answer ranged
+        # reads with a checksum of the whole object.
+        response_checksum_validation="when_required",
+        request_checksum_calculation="when_required",
+    )
+    try:
+        session = boto3.session.Session(profile_name=connection.profile, region_name=connection.region)
+        return session.client(
+            "s3",
+            endpoint_url=connection.endpoint_url,
+            aws_access_key_id=connection.access_key_id,
+            aws_secret_access_key=connection.secret_access_key,
+            aws_session_token=connection.session_token,
+            verify=connection.ca_bundle,
+            config=config,
+        )
+    except ProfileNotFound as error:
+        raise SettingsError(f"AWS profile {connection.profile!r} does not exist: {error}") from None
+    except ValueError as error:
+        raise SettingsError(f"the S3 endpoint {connection.endpoint_url!r} is not a URL: {error}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """One key of a listing. `etag` is unquoted, `size` in bytes, `modified` seconds since 1970."""
+
+    key: str
+    etag: str
+    size: int
+    modified: float
+    storage_class: str
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """A bucket and the client that reaches it; `put_options` go into every PUT (encryption)."""
+
+    client: Any
+    name: str
+    put_options: dict[str, str] = field(default_factory=dict)
+
+    def list(self, prefix: str, *, start_after: str = "") -> Iterator[Listed]:
+        """Yield every key under `prefix`, page by page, in S3's order."""
+        with self._translated("list", prefix):
+            pages = self.client.get_paginator("list_objects_v2").paginate(
+                Bucket=self.name, Prefix=prefix, **({"StartAfter": start_after} if start_after else {})
+            )
+            for page in pages:
+                for item in page.get("Contents", []):
+                    yield Listed(
+                        key=item["Key"],
+                        etag=item.get("ETag", "").strip('"'),
+                        size=item["Size"],
+                        modified=item["LastModified"].timestamp(),
+                        storage_class=item.get("StorageClass", "STANDARD"),
+                    )
+
+    def get(self, key: str) -> bytes:
+        """Read a whole object. Raises GoneObjectError when it does not exist."""
+        with self._translated("read", key):
+            return bytes(self.client.get_object(Bucket=self.name, Key=key)["Body"].read())
+
+    def stream(self, key: str, *, etag: str, chunk_bytes: int) -> tuple[str, Iterator[bytes]]:
+        """Open an object; returns the ETag that was answered and its chunks.
+
+        `If-Match` asks for the listed bytes; the answer's ETag comes back too, because some servers ignore
+        the condition. Raises GoneObjectError, or ClientError's 412 as `PreconditionFailed` in the ETag "".
+        """
+        with self._translated("read", key, allow={"PreconditionFailed", "412"}):
+            try:
+                answer = self.client.get_object(Bucket=self.name, Key=key, IfMatch=f'"{etag}"')
+            except ClientError as error:
+                if _code(error) in {"PreconditionFailed", "412"}:
+                    return "", iter(())
+                raise
+            return answer["ETag"].strip('"'), self._chunks(key, answer["Body"], chunk_bytes)
+
+    def _chunks(self, key: str, body: Any, chunk_bytes: int) -> Iterator[bytes]:
+        with contextlib.closing(body), self._translated("read", key):
+            while chunk := body.read(chunk_bytes):
+                yield chunk
+
+    def put(self, key: str, data: bytes) -> None:
+        """Write an object whole; S3 shows it either complete or not at all."""
+        with self._translated("write", key):
+            self.client.put_object(Bucket=self.name, Key=key, Body=data, **self.put_options)
+
+    def delete(self, keys: list[str]) -> None:
+        """Delete keys, 1,000 a request; keys that do not exist are no error."""
+        for start in range(0, len(keys), 1000):
+            chunk = [{"Key": key} for key in keys[start : start + 1000]]
+            with self._translated("delete", keys[start]):
+                answer = self.client.delete_objects(Bucket=self.name, Delete={"Objects": chunk, "Quiet": True})
+            for refused in answer.get("Errors", []):
+                if refused.get("Code") not in _MISSING:
+                    raise StorageUnavailableError(
+                        f"s3://{self.name}/{refused['Key']}: delete was refused ({refused.get('Code')})"
+                    )
+
+    def modified(self, key: str) -> float | None:
+        """Seconds since 1970 of the key's last write by S3's clock, or None when it does not exist."""
+        try:
+            with self._translated("look up", key):
+                return float(self.client.head_object(Bucket=self.name, Key=key)["LastModified"].timestamp())
+        except GoneObjectError:
+            return None
+
+    @contextlib.contextmanager
+    def _translated(self, verb: str, key: str, allow: frozenset[str] | set[str] = frozenset()) -> Iterator[None]:
+        place = f"s3://{self.name}/{key}"
+        try:
+            yield
+        except ClientError as error:
+            code = _code(error)
+            if code in _MISSING:
+                raise GoneObjectError(f"{place} does not exist") from None
+            if code in _CURES and code not in allow:
+                raise SettingsError(f"cannot {verb} {place}: {code}; {_CURES[code]}") from None
+            raise StorageUnavailableError(f"cannot {verb} {place}: S3 answered {code}") from error
+        except (NoCredentialsError, PartialCredentialsError) as error:
+            raise SettingsError(
+                f"cannot {verb} {place}: {error}; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile or a role"
+            ) from None
+        except (BotoCoreError, OSError) as error:
+            raise StorageUnavailableError(f"cannot {verb} {place}: {type(error).__name__}: {error}") from error
+
+
+def _code(error: ClientError) -> str:
+    return str(error.response.get("Error", {}).get("Code", "unknown"))
