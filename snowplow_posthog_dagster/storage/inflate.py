@@ -5,6 +5,7 @@ gzip is recognised by its bytes, never by the name: GitLab's files end in `.gz` 
 decompress object would cut off after the first. A file that ends early is broken, never "short".
 """
 
+import itertools
 import zlib
 from collections.abc import Iterable, Iterator
 
@@ -49,27 +50,26 @@ def _pieces(chunks: Iterator[bytes]) -> Iterator[bytes]:
 
 def _members(head: bytes, chunks: Iterator[bytes]) -> Iterator[bytes]:
     """Inflate member after member; zero bytes of padding after the last one are tolerated."""
-    member = isal_zlib.decompressobj(31)
-    data: bytes | None = head
+    member = None
     position = 0
-    while data is not None:
-        while data:
+    for chunk in itertools.chain([head], chunks):
+        data, pending = chunk, False
+        while data or pending:
+            if member is None:
+                data = data.lstrip(b"\0")
+                if not data:
+                    break
+                member = isal_zlib.decompressobj(31)
             try:
                 piece = member.decompress(data, CHUNK_BYTES)
             except _FAILURES as error:
-                raise BrokenObjectError(f"corrupt gzip near byte {position:,}: {error}") from None
+                raise BrokenObjectError(f"corrupt gzip after byte {position:,}: {error}") from None
             if piece:
                 yield piece
-            if not member.eof:
-                data = member.unconsumed_tail
-                continue
-            data = member.unused_data.lstrip(b"\0")
-            member = isal_zlib.decompressobj(31)
-            if not data:
-                data = next(chunks, None)
-                if data is None:
-                    return
-                data = data.lstrip(b"\0")
-        data = next(chunks, None)
-        position += len(data or b"")
-    raise BrokenObjectError(f"truncated gzip: the file ends after {position:,} bytes inside a member")
+            # A full piece may leave inflated bytes inside the decompressor although the input is used up.
+            data, pending = member.unconsumed_tail, len(piece) == CHUNK_BYTES
+            if member.eof:
+                data, pending, member = member.unused_data, False, None
+        position += len(chunk)
+    if member is not None:
+        raise BrokenObjectError(f"truncated gzip: the file ends after {position:,} bytes inside a member")
