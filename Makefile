@@ -1,0 +1,101 @@
+# Needs Python 3.11 to 3.13 and make, nothing else. `make` alone lists what there is.
+# The environment is .venv, made from requirements.lock (hashes checked, wheels only); a stamp file inside keeps a
+# second `make` from installing again.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-builtin-rules
+
+# Which Python makes the environment; set PYTHON=/path/to/python3.12 to choose.
+PYTHON ?= $(shell for candidate in python3 python3.13 python3.12 python3.11; do \
+	"$$candidate" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null \
+	&& { echo "$$candidate"; break; }; done)
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+INSTALL := $(PIP) install --require-hashes --only-binary :all:
+# What `make test` leaves to `make test-all`: seconds to minutes each, or in need of a server.
+SLOW := slow or ceph or postgres or browser or clickhouse or containers
+PYTEST := $(BIN)/python -m pytest
+
+.PHONY: help
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk 'BEGIN {FS = ":.*?## "} {printf "  make %-10s %s\n", $$1, $$2}'
+
+.PHONY: demo
+demo: install ## real Snowplow files through Dagster into a sandbox, in a minute
+	@$(BIN)/snowplow-posthog demo
+
+.PHONY: dev
+dev: install ## Dagster's UI on the sandbox
+	@$(BIN)/snowplow-posthog dev
+
+.PHONY: test
+test: install ## the fast tests, about a minute
+	@$(PYTEST) -n auto --dist loadfile -m "not ($(SLOW))" $(ARGS)
+
+.PHONY: test-slow
+test-slow: install ## the other tests; those without their server are skipped by name
+	@$(PYTEST) -m "$(SLOW)" $(ARGS)
+
+.PHONY: test-all
+test-all: install ## every test
+	@$(PYTEST) $(ARGS)
+
+.PHONY: lint
+lint: install ## ruff (format, rules, complexity) and mypy --strict
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+
+.PHONY: format
+format: install ## let ruff format and mend what it can
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+.PHONY: clean
+clean: ## remove the environment, the sandbox with its data, and everything generated
+	@if [ -x $(BIN)/snowplow-posthog ] && [ -d .sandbox ]; then $(BIN)/snowplow-posthog down || true; fi
+	@rm -rf .venv .sandbox build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .tmp_dagster_home_*
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.PHONY: install
+install: .venv/.installed ## the environment alone
+
+.PHONY: extra
+extra: .venv/.extra ## add what few tests and the benchmarks need (ClickHouse's engine: 900 MB)
+
+.venv/.created:
+	@[ -n "$(PYTHON)" ] || { echo "Python 3.11, 3.12 or 3.13 is needed and none was found; name one with make PYTHON=/path/to/python3" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; v = sys.version_info; (3, 11) <= v < (3, 14) or sys.exit(f"Python 3.11 to 3.13 is needed, $(PYTHON) is {v[0]}.{v[1]}; name another with make PYTHON=/path/to/python3")'
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { echo "$(PYTHON) cannot make virtual environments; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+	@echo "making .venv with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv --clear .venv
+	@touch $@
+
+.venv/.locked: .venv/.created requirements.lock
+	@echo "installing requirements.lock, once (half a minute)"
+	@$(INSTALL) -r requirements.lock
+	@touch $@
+
+.venv/.installed: .venv/.locked pyproject.toml
+	@$(PIP) install --no-deps --no-build-isolation -e .
+	@touch $@
+
+.venv/.extra: .venv/.installed requirements-extra.lock
+	@echo "installing requirements-extra.lock (900 MB)"
+	@$(INSTALL) --no-binary snowplow-analytics-sdk --no-build-isolation -r requirements-extra.lock
+	@touch $@
+
+# The locks name no host: neither an index nor a file's address.
+COMPILE := build/uv/bin/uv pip compile --universal --python-version 3.11 --generate-hashes --quiet \
+	--no-header --no-annotate --no-emit-index-url
+.PHONY: lock
+lock: build/uv/bin/uv ## pin what pyproject.toml asks for; keeps existing pins (ARGS=--upgrade renews them)
+	@$(COMPILE) pyproject.toml --group dev -o requirements.lock $(ARGS)
+	@$(COMPILE) --group pyproject.toml:extra -c requirements.lock -o requirements-extra.lock $(ARGS)
+	@! grep -nE 'https?://|--index-url|--extra-index-url|--find-links' requirements.lock requirements-extra.lock
+
+build/uv/bin/uv:
+	@$(PYTHON) -m venv build/uv
+	@build/uv/bin/python -m pip --disable-pip-version-check --quiet install uv==0.13.9
