@@ -1,0 +1,185 @@
+"""The log of a day: immutable segments of JSON lines whose union is the state.
+
+    append(entry) --every 2 s or 500 entries--> segment --union of all segments--> entries
+
+A segment is written once under a unique name and never changed. Compaction copies the lines of many segments
+verbatim into one, drops duplicates by bytes and never interprets them; it deletes exactly the segments that
+it read, after the new one is written. Reading is cheap because a process keeps parsed segments by name.
+"""
+
+import datetime as dt
+import gzip
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from types import TracebackType
+
+from snowplow_posthog_dagster.errors import GoneObjectError, StorageUnavailableError
+from snowplow_posthog_dagster.storage.entries import Entry, entry_of, line_of
+from snowplow_posthog_dagster.storage.state import DayState, fold
+from snowplow_posthog_dagster.storage.workspace import Workspace, digest, timestamp_name
+
+COMPACT_ABOVE = 16
+FLUSH_SECONDS = 2.0
+FLUSH_ENTRIES = 500
+BACK_PRESSURE_SECONDS = 5.0
+_READERS = 16
+_LIST_TRIES = 5
+
+
+class DayLog:
+    """Reads, writes and compacts the log of one day of one target."""
+
+    def __init__(self, workspace: Workspace, day: dt.date) -> None:
+        self.workspace = workspace
+        self.day = day
+        self._parsed: dict[str, list[tuple[bytes, Entry]]] = {}
+
+    def segment_names(self) -> list[str]:
+        """The keys of the day's segments, sorted: one LIST."""
+        return sorted(listed.key for listed in self.workspace.bucket.list(self.workspace.folder("log", self.day)))
+
+    def entries(self) -> list[Entry]:
+        """The union of all segments. Only names not seen before are fetched, 16 at a time.
+
+        A segment that was listed and is gone was compacted meanwhile: the listing is taken again.
+        """
+        for _ in range(_LIST_TRIES):
+            names = self.segment_names()
+            try:
+                self._fetch([name for name in names if name not in self._parsed])
+            except GoneObjectError:
+                continue
+            self._parsed = {name: self._parsed[name] for name in names}
+            union = {line: entry for name in names for line, entry in self._parsed[name]}
+            return list(union.values())
+        raise StorageUnavailableError(
+            f"the log of {self.day} changes faster than it can be read; try again when fewer runs work on this day"
+        )
+
+    def state(self) -> DayState:
+        """The state of the day."""
+        return fold(self.entries())
+
+    def _fetch(self, names: Sequence[str]) -> None:
+        if not names:
+            return
+        with ThreadPoolExecutor(_READERS) as pool:
+            for name, lines in zip(names, pool.map(self.workspace.read_lines, names), strict=True):
+                self._parsed[name] = [(line, entry_of(line)) for line in lines]
+
+    def write(self, entries: Iterable[Entry], *, writer: str, number: int = 0) -> None:
+        """Write entries as one new segment."""
+        name = f"{timestamp_name()}-{writer}-{number}-{uuid.uuid4().hex[:8]}.jsonl.gz"
+        self.workspace.write_lines(self.workspace.key("log", self.day, name), [line_of(entry) for entry in entries])
+
+    def compact(self, *, above: int = COMPACT_ABOVE) -> bool:
+        """Copy all segments into one when there are more than `above`; returns whether it did.
+
+        The lines are sorted, so that two compactions of the same segments write the same name and bytes.
+        """
+        names = self.segment_names()
+        if len(names) <= above:
+            return False
+        try:
+            with ThreadPoolExecutor(_READERS) as pool:
+                read = list(pool.map(self.workspace.read_lines, names))
+        except GoneObjectError:
+            return False
+        lines = sorted({line for segment in read for line in segment})
+        data = b"".join(line + b"\n" for line in lines)
+        key = self.workspace.key("log", self.day, f"compacted-{digest(data)[:32]}.jsonl.gz")
+        self.workspace.bucket.put(key, gzip.compress(data, compresslevel=6, mtime=0))
+        self.workspace.bucket.delete([name for name in names if name != key])
+        return True
+
+    def state_digest(self, object_ids: Iterable[str]) -> str:
+        """Digest of a day's listing and of its segments' names: what a finished day is known by."""
+        parts = [*sorted(object_ids), "", *(name.rsplit("/", 1)[-1] for name in self.segment_names())]
+        return digest("\n".join(parts).encode())[:32]
+
+
+class LogWriter:
+    """Collects entries of one process and writes them as segments, at most two seconds late.
+
+    Used as a context manager; leaving it writes what is left. Raises StorageUnavailableError from `append`
+    or on leaving when the log cannot be written any more: whatever was not logged will be sent again.
+    """
+
+    def __init__(
+        self, log: DayLog, writer: str, *, clock: Callable[[], float] = time.monotonic, flush_seconds: float = FLUSH_SECONDS
+    ) -> None:
+        self._log = log
+        self._writer = writer
+        self._clock = clock
+        self._flush_seconds = flush_seconds
+        self._lock = threading.Condition()
+        self._writing = threading.Lock()
+        self._waiting: list[tuple[float, Entry]] = []
+        self._number = 0
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name=f"day-log-{log.day}", daemon=True)
+
+    def __enter__(self) -> "LogWriter":
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._lock:
+            self._closed = True
+            self._lock.notify_all()
+        self._thread.join()
+        self.flush()
+
+    def append(self, *entries: Entry) -> None:
+        """Take entries; they are in S3 within the flush interval."""
+        with self._lock:
+            now = self._clock()
+            self._waiting += [(now, entry) for entry in entries]
+            if len(self._waiting) >= FLUSH_ENTRIES:
+                self._lock.notify_all()
+
+    def unlogged_seconds(self) -> float:
+        """Age of the oldest entry that is not in S3 yet: delivery pauses when it exceeds 5 seconds."""
+        with self._lock:
+            return self._clock() - self._waiting[0][0] if self._waiting else 0.0
+
+    def flush(self) -> None:
+        """Write what waits, now. Entries leave the waiting list only after S3 took them."""
+        with self._writing:
+            with self._lock:
+                taken = list(self._waiting)
+            if not taken:
+                return
+            self._log.write([entry for _, entry in taken], writer=self._writer, number=self._number)
+            self._number += 1
+            with self._lock:
+                del self._waiting[: len(taken)]
+                self._lock.notify_all()
+
+    def wait_until_logged(self, timeout: float) -> bool:
+        """Wait until the back-pressure is over; False when it still holds after `timeout` seconds."""
+        deadline = self._clock() + timeout
+        while self.unlogged_seconds() > BACK_PRESSURE_SECONDS:
+            if self._clock() >= deadline:
+                return False
+            with self._lock:
+                self._lock.wait(0.1)
+        return True
+
+    def _run(self) -> None:
+        while True:
+            with self._lock:
+                if not self._closed and len(self._waiting) < FLUSH_ENTRIES:
+                    self._lock.wait(self._flush_seconds)
+                if self._closed:
+                    return
+            try:
+                self.flush()
+            except StorageUnavailableError:
+                # The entries stay in the list and are tried again; `wait_until_logged` stops the sending.
+                time.sleep(min(1.0, self._flush_seconds))

@@ -1,0 +1,146 @@
+"""Leases: who works just now. The only mutable keys of the workspace, and never state.
+
+A holder writes its lease again every 5 seconds and it lives for 15. Ages are S3's own `LastModified` compared
+with that of the reader's just-written lease: one clock, however wrong those of the machines are.
+
+The day lease lets one run at a time work on a day of a target. Nothing breaks without it (the log is a
+union, identities are deterministic), but two runs would send the same events twice over the wire.
+"""
+
+import datetime as dt
+import json
+import threading
+import time
+import urllib.parse
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import TracebackType
+
+from snowplow_posthog_dagster.errors import GoneObjectError, SnowplowPostHogError
+from snowplow_posthog_dagster.storage.workspace import Workspace
+
+RENEW_SECONDS = 5.0
+LIFE_SECONDS = 15.0
+_HOLDING = "holding"
+_WAITING = "waiting"
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """A live lease: who, in which role or with which weight, and its age in seconds."""
+
+    sender: str
+    role: str
+    age: float
+
+
+def live_leases(workspace: Workspace, folder: str, own_key: str) -> list[Live]:
+    """The leases under `folder` that are younger than 15 s, measured against `own_key`, just written."""
+    listed = list(workspace.bucket.list(folder))
+    own = next((item.modified for item in listed if item.key == own_key), None)
+    if own is None:
+        return []
+    found = []
+    for item in listed:
+        sender, _, role = item.key[len(folder) :].partition("/")
+        if own - item.modified < LIFE_SECONDS:
+            found.append(Live(urllib.parse.unquote(sender), role, own - item.modified))
+    return found
+
+
+class DayLease:
+    """The right to work on one day of one target, as a context manager.
+
+    Entering waits until no other run holds the day, calling `on_wait(who)` about every 5 seconds. With
+    `wait=False` (the `--now` flag) it takes the day at once. `sender` names the run: steps of one run share
+    the lease. `who` is what a waiting run shows to people.
+    """
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        day: dt.date,
+        *,
+        sender: str,
+        who: str,
+        wait: bool = True,
+        on_wait: Callable[[str], None] = lambda who: None,
+        stop: threading.Event | None = None,
+    ) -> None:
+        self._workspace = workspace
+        self._folder = workspace.key("leases", None, f"day={day:%Y-%m-%d}") + "/"
+        self._name = urllib.parse.quote(sender, safe="")
+        self._sender = sender
+        self._who = who
+        self._wait = wait
+        self._on_wait = on_wait
+        self._stop = stop or threading.Event()
+        self._released = threading.Event()
+        self._renewer: threading.Thread | None = None
+
+    def _key(self, role: str) -> str:
+        return f"{self._folder}{self._name}/{role}"
+
+    def _write(self, role: str) -> None:
+        self._workspace.bucket.put(self._key(role), json.dumps({"who": self._who}).encode())
+
+    def __enter__(self) -> "DayLease":
+        while self._wait and not self._stop.is_set() and (holder := self._contender()):
+            self._on_wait(holder)
+            self._stop.wait(RENEW_SECONDS)
+        self._write(_HOLDING)
+        self._workspace.bucket.delete([self._key(_WAITING)])
+        self._renewer = threading.Thread(target=self._renew, name="day-lease", daemon=True)
+        self._renewer.start()
+        return self
+
+    def _contender(self) -> str | None:
+        """Who must be waited for: a holder, or a waiting run whose name sorts before ours."""
+        self._write(_WAITING)
+        others = [
+            lease
+            for lease in live_leases(self._workspace, self._folder, self._key(_WAITING))
+            if lease.sender != self._sender
+        ]
+        ahead = [lease for lease in others if lease.role == _HOLDING] or [
+            lease for lease in others if lease.role == _WAITING and lease.sender < self._sender
+        ]
+        return self._description(min(ahead, key=lambda lease: lease.sender)) if ahead else None
+
+    def _description(self, lease: Live) -> str:
+        key = f"{self._folder}{urllib.parse.quote(lease.sender, safe='')}/{lease.role}"
+        try:
+            return str(json.loads(self._workspace.bucket.get(key))["who"])
+        except GoneObjectError:
+            return lease.sender
+
+    def _renew(self) -> None:
+        while not self._released.wait(RENEW_SECONDS):
+            try:
+                self._write(_HOLDING)
+            except SnowplowPostHogError:
+                # A lease that cannot be renewed expires; only double sending, not correctness, depends on it.
+                time.sleep(0)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._released.set()
+        if self._renewer:
+            self._renewer.join()
+        self._workspace.bucket.delete([self._key(_HOLDING), self._key(_WAITING)])
+
+
+def holder_of(workspace: Workspace, day: dt.date) -> str | None:
+    """Who holds a day just now, for the sensor and for `status`; None when nobody does.
+
+    A reader has no lease of its own to compare ages with, so it writes a marker under a name that no run has.
+    """
+    folder = workspace.key("leases", None, f"day={day:%Y-%m-%d}") + "/"
+    if not any(item.key.endswith("/" + _HOLDING) for item in workspace.bucket.list(folder)):
+        return None
+    marker = f"{folder}-reader/looking"
+    workspace.bucket.put(marker, b"{}")
+    live = live_leases(workspace, folder, marker)
+    workspace.bucket.delete([marker])
+    return next((lease.sender for lease in live if lease.role == _HOLDING), None)

@@ -1,0 +1,255 @@
+"""The state of a day: what the union of its log entries means.
+
+    entries (a set) --by object--> highest revision --winner--> ObjectState --sum--> Counts
+
+No clock and no order decides anything, so any two writers, any repetition and any compaction give the same
+state (tests/storage/test_state.py shuffles them). Per object the highest revision counts; within it an
+operator's `skip`, then `done`, then `broken`. Among several `done`, one with acknowledgements wins, then the
+one with the smallest digest: PostHog keeps what it acknowledged, so that result is the true one. What was
+acknowledged of a losing result is shown as re-sent and never added.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from snowplow_posthog_dagster.storage.counts import Counts
+from snowplow_posthog_dagster.storage.entries import (
+    BatchNote,
+    Broken,
+    CheckAcknowledged,
+    Delivered,
+    Done,
+    Entry,
+    Gone,
+    Purged,
+    Reconciled,
+    Replayed,
+    Skip,
+    Superseded,
+    digest_of,
+    line_of,
+)
+from snowplow_posthog_dagster.storage.ranges import Ranges
+
+ACKNOWLEDGED = "acknowledged"
+REFUSED = "refused"
+
+
+@dataclass(frozen=True)
+class BatchState:
+    """A batch of the winning result, and what PostHog said about its events."""
+
+    note: BatchNote
+    acknowledged: Ranges
+    refused: Ranges
+
+    @property
+    def open(self) -> Ranges:
+        """The positions that PostHog has neither acknowledged nor refused."""
+        settled = Ranges([*self.acknowledged.intervals, *self.refused.intervals])
+        return settled.missing(self.note.events)
+
+
+@dataclass(frozen=True)
+class ObjectState:
+    """What the log says about one archive object.
+
+    `status` is one of done, broken, skipped, gone, superseded, pending; `done` is the winning result.
+    """
+
+    object_id: str
+    revision: int
+    status: str
+    key: str = ""
+    hour: int | None = None
+    done: Done | None = None
+    batches: dict[str, BatchState] = field(default_factory=dict)
+    replayed_records: frozenset[int] = frozenset()
+    attempts: int = 0
+    next_try: str = ""
+    reason: str = ""
+    withdrawn: bool = False
+    resent: int = 0
+    purged: frozenset[str] = frozenset()
+
+    @property
+    def deliverable(self) -> list[BatchState]:
+        """The batches with open events, in the order in which they were made."""
+        if self.done is None or self.withdrawn:
+            return []
+        return [batch for batch in self.batches.values() if batch.open]
+
+    def counts(self) -> Counts:
+        """The counting equation of this object."""
+        status = {f"objects_{self.status}": 1}
+        if self.done is None:
+            return Counts(objects=1, resent=self.resent, **status)
+        settled = sum(len(batch.acknowledged) for batch in self.batches.values())
+        refused = sum(len(batch.refused) for batch in self.batches.values())
+        unsent = sum(len(batch.open) for batch in self.batches.values())
+        return Counts(
+            objects=1,
+            lines=self.done.lines,
+            glued=self.done.glued,
+            records=self.done.records,
+            mapped=self.done.mapped + len(self.replayed_records),
+            dead_letters=self.done.dead_letters - len(self.replayed_records),
+            filtered=sum(self.done.filtered.values()),
+            repeats=self.done.repeats,
+            acknowledged=settled,
+            delivery_dead_letters=refused,
+            pending=0 if self.withdrawn else unsent,
+            withdrawn=unsent if self.withdrawn else 0,
+            resent=self.resent,
+            bytes=self.done.bytes,
+            raw_bytes=self.done.raw_bytes,
+            filtered_by_rule=Counter(self.done.filtered),
+            notes=Counter(self.done.notes),
+            **status,
+        )
+
+
+@dataclass(frozen=True)
+class DayState:
+    """The state of a day for one target."""
+
+    objects: Mapping[str, ObjectState]
+    reconciled: tuple[Reconciled, ...] = ()
+    acknowledged_checks: tuple[CheckAcknowledged, ...] = ()
+
+    def counts(self) -> Counts:
+        """The counting equation of the day, over what the log knows."""
+        return Counts.total(state.counts() for state in self.objects.values())
+
+    def problems(self) -> list[str]:
+        """The sums that do not add up, object by object."""
+        return [
+            f"{state.key or state.object_id}: {problem}"
+            for state in self.objects.values()
+            for problem in state.counts().problems()
+        ]
+
+
+def fold(entries: Iterable[Entry]) -> DayState:
+    """The state that a set of log entries means. Order and repetition do not matter."""
+    distinct = {line_of(entry): entry for entry in entries}
+    by_object: defaultdict[str, list[Entry]] = defaultdict(list)
+    reconciled: list[Reconciled] = []
+    checks: list[CheckAcknowledged] = []
+    for line in sorted(distinct):
+        entry = distinct[line]
+        if isinstance(entry, Reconciled):
+            reconciled.append(entry)
+        elif isinstance(entry, CheckAcknowledged):
+            checks.append(entry)
+        else:
+            by_object[entry.object].append(entry)
+    objects = {name: _object_state(name, by_object[name]) for name in sorted(by_object)}
+    return DayState(
+        objects=objects,
+        reconciled=tuple(sorted(reconciled, key=lambda entry: entry.at)),
+        acknowledged_checks=tuple(checks),
+    )
+
+
+def _object_state(name: str, entries: list[Entry]) -> ObjectState:
+    revision = max(_revision(entry) for entry in entries)
+    current = [entry for entry in entries if _revision(entry) == revision]
+    delivered = [entry for entry in entries if isinstance(entry, Delivered)]
+    done = _winner([entry for entry in current if isinstance(entry, Done)], delivered)
+    replayed = _accepted([entry for entry in current if isinstance(entry, Replayed)])
+    batches = _batches(revision, done, replayed, delivered)
+    skip = min((entry for entry in current if isinstance(entry, Skip)), key=digest_of, default=None)
+    broken = sorted((entry for entry in current if isinstance(entry, Broken)), key=lambda entry: entry.next_try)
+    superseded = any(isinstance(entry, Superseded) for entry in current)
+    gone = any(isinstance(entry, Gone) for entry in current)
+    return ObjectState(
+        object_id=name,
+        revision=revision,
+        status=_status(skip, done, broken, superseded=superseded, gone=gone),
+        key=next((key for entry in entries if (key := getattr(entry, "key", ""))), ""),
+        hour=next((hour for entry in entries if (hour := getattr(entry, "hour", None)) is not None), None),
+        done=done,
+        batches=batches,
+        replayed_records=frozenset(number for entry in replayed for number in entry.records) if done else frozenset(),
+        attempts=len(broken),
+        next_try=broken[-1].next_try if broken else "",
+        reason=skip.reason if skip else (broken[-1].reason if broken else ""),
+        withdrawn=skip is not None or superseded,
+        resent=_resent(revision, batches, delivered),
+        purged=frozenset(entry.what for entry in current if isinstance(entry, Purged)),
+    )
+
+
+def _revision(entry: Entry) -> int:
+    return entry.revision if not isinstance(entry, (Reconciled, CheckAcknowledged)) else 0
+
+
+def _status(
+    skip: Skip | None, done: Done | None, broken: list[Broken], *, superseded: bool, gone: bool
+) -> str:
+    if skip:
+        return "skipped"
+    if done:
+        return "done"
+    if superseded:
+        return "superseded"
+    if gone:
+        return "gone"
+    return "broken" if broken else "pending"
+
+
+def _winner(results: list[Done], delivered: list[Delivered]) -> Done | None:
+    """Of several results of one revision: one with acknowledgements, then the smallest digest."""
+    taken = {entry.batch for entry in delivered if entry.status == ACKNOWLEDGED}
+    return min(
+        results,
+        key=lambda result: (not any(note.id in taken for note in result.batches), digest_of(result)),
+        default=None,
+    )
+
+
+def _accepted(replays: list[Replayed]) -> list[Replayed]:
+    """The replays that count: no record twice, the smallest digest first."""
+    accepted: list[Replayed] = []
+    seen: set[int] = set()
+    for entry in sorted(replays, key=digest_of):
+        if seen.isdisjoint(entry.records):
+            accepted.append(entry)
+            seen.update(entry.records)
+    return accepted
+
+
+def _batches(
+    revision: int, done: Done | None, replayed: list[Replayed], delivered: list[Delivered]
+) -> dict[str, BatchState]:
+    if done is None:
+        return {}
+    acknowledged: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
+    refused: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
+    for entry in delivered:
+        if entry.revision == revision:
+            place = acknowledged if entry.status == ACKNOWLEDGED else refused
+            place[entry.batch].append((entry.first, entry.first + entry.events))
+    notes = [*done.batches, *(entry.batch for entry in replayed)]
+    states = {}
+    for note in notes:
+        taken = Ranges(acknowledged[note.id])
+        states[note.id] = BatchState(note, taken, Ranges(refused[note.id]).without(taken))
+    return states
+
+
+def _resent(revision: int, batches: Mapping[str, BatchState], delivered: list[Delivered]) -> int:
+    """Acknowledged events of results that lost or that an operator replaced: PostHog saw them once more."""
+    lost: defaultdict[tuple[int, str], list[tuple[int, int]]] = defaultdict(list)
+    for entry in delivered:
+        counted = entry.revision == revision and entry.batch in batches
+        if entry.status == ACKNOWLEDGED and not counted:
+            lost[entry.revision, entry.batch].append((entry.first, entry.first + entry.events))
+    return sum(len(Ranges(intervals)) for intervals in lost.values())
+
+
+def next_revision(state: ObjectState | None) -> int:
+    """The revision that an operator's entry writes: one above the highest seen."""
+    return (state.revision if state else 0) + 1

@@ -1,0 +1,117 @@
+"""The workspace: where everything that we store lies (layout version 1).
+
+    workspace.json                       the layout version; an unknown one is refused with words
+    target=<name>/
+      control/                           identity, pause, resume: append-only
+      suppressed/                        digests of forgotten ids: append-only
+      leases/                            who works just now: the only mutable keys, never state
+      manifests/dt=<day>/                what a run listed that was new
+      batches/dt=<day>/<object>/         PostHog events ready to be sent
+      log/dt=<day>/                      the day log
+      samples/dt=<day>/                  events kept for reconciliation
+      dead_letters/stage=<stage>/dt=<day>/
+      days/dt=<day>/                     a finished day
+
+State is never rewritten: keys are digests or unique names, so two writers can never destroy each other's
+work. Every target has its own prefix, so that the privacy settings of one never reach another.
+"""
+
+import datetime as dt
+import gzip
+import hashlib
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from snowplow_posthog_dagster.errors import GoneObjectError, SettingsError, WorkspaceError
+from snowplow_posthog_dagster.storage.s3 import Bucket
+
+LAYOUT_VERSION = 1
+_TARGET_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """One target's part of a workspace bucket; `prefix` has no leading and one trailing slash, or is empty."""
+
+    bucket: Bucket
+    prefix: str
+    target: str
+
+    def __post_init__(self) -> None:
+        if not _TARGET_NAME.fullmatch(self.target):
+            raise SettingsError(
+                f"POSTHOG_TARGET {self.target!r} must be 1 to 63 of a-z, 0-9, - and _, starting with a letter or digit"
+            )
+
+    @property
+    def root(self) -> str:
+        """The key prefix of this target."""
+        return f"{self.prefix}target={self.target}/"
+
+    def key(self, kind: str, day: dt.date | None = None, *names: str) -> str:
+        """The key of something stored: `<root><kind>/[dt=<day>/]<names>`."""
+        parts = [kind, *([f"dt={day:%Y-%m-%d}"] if day else []), *names]
+        return self.root + "/".join(parts)
+
+    def folder(self, kind: str, day: dt.date | None = None) -> str:
+        """The prefix under which a kind of thing (of a day) lies."""
+        return self.key(kind, day) + "/"
+
+    def batch_key(self, day: dt.date, object_id: str, batch_id: str) -> str:
+        """Where a batch lies."""
+        return self.key("batches", day, object_id, f"{batch_id}.json.gz")
+
+    def check_layout(self) -> None:
+        """Write the layout version at first use; refuse a workspace of another one.
+
+        Raises WorkspaceError for an unknown version.
+        """
+        key = f"{self.prefix}workspace.json"
+        try:
+            found = json.loads(self.bucket.get(key))
+        except GoneObjectError:
+            self.bucket.put(key, json.dumps({"layout": LAYOUT_VERSION}).encode())
+            return
+        except ValueError:
+            raise WorkspaceError(f"s3://{self.bucket.name}/{key} is not JSON; is this another program's bucket?") from None
+        if not isinstance(found, dict) or found.get("layout") != LAYOUT_VERSION:
+            raise WorkspaceError(
+                f"s3://{self.bucket.name}/{key} says {found!r}; this release writes and reads layout"
+                f" {LAYOUT_VERSION}: use the release that wrote it, or another workspace prefix"
+            )
+
+    def write_lines(self, key: str, lines: Iterable[bytes]) -> None:
+        """Write JSON lines as one gzip; equal lines give equal bytes."""
+        self.bucket.put(key, gzip.compress(b"".join(line + b"\n" for line in lines), compresslevel=6, mtime=0))
+
+    def read_lines(self, key: str) -> list[bytes]:
+        """Read the JSON lines of a key. Raises GoneObjectError when it does not exist."""
+        return [line for line in gzip.decompress(self.bucket.get(key)).split(b"\n") if line]
+
+    def append_control(self, entry: dict[str, Any]) -> None:
+        """Add an entry to the target's control folder, under a name that cannot collide."""
+        data = json.dumps(entry, sort_keys=True).encode()
+        self.bucket.put(self.key("control", None, f"{timestamp_name()}-{digest(data)[:16]}.json"), data)
+
+    def control_entries(self) -> list[dict[str, Any]]:
+        """All control entries, oldest name first."""
+        keys = sorted(listed.key for listed in self.bucket.list(self.folder("control")))
+        return [json.loads(self.bucket.get(key)) for key in keys]
+
+
+def digest(data: bytes) -> str:
+    """SHA-256 in hexadecimal."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def timestamp_name(now: dt.datetime | None = None) -> str:
+    """A time for names, which people read and nothing is decided by: 20220606T040000123456Z."""
+    return (now or dt.datetime.now(dt.UTC)).strftime("%Y%m%dT%H%M%S%fZ")
+
+
+def timestamp_text(now: dt.datetime | None = None) -> str:
+    """A time for entries: 2022-06-06T04:00:00Z."""
+    return (now or dt.datetime.now(dt.UTC)).strftime("%Y-%m-%dT%H:%M:%SZ")
