@@ -9,8 +9,8 @@ union, identities are deterministic), but two runs would send the same events tw
 
 import datetime as dt
 import json
+import random
 import threading
-import time
 import urllib.parse
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -85,9 +85,9 @@ class DayLease:
         self._workspace.bucket.put(self._key(role), json.dumps({"who": self._who}).encode())
 
     def __enter__(self) -> "DayLease":
-        while self._wait and not self._stop.is_set() and (holder := self._contender()):
+        while self._wait and not self._stop.is_set() and (holder := self._contender() or self._rival()):
             self._on_wait(holder)
-            self._stop.wait(RENEW_SECONDS)
+            self._stop.wait(RENEW_SECONDS * random.uniform(0.5, 1.0))
         self._write(_HOLDING)
         self._workspace.bucket.delete([self._key(_WAITING)])
         self._renewer = threading.Thread(target=self._renew, name="day-lease", daemon=True)
@@ -107,6 +107,20 @@ class DayLease:
         ]
         return self._description(min(ahead, key=lambda lease: lease.sender)) if ahead else None
 
+    def _rival(self) -> str | None:
+        """Claim the day; give it back when another run claimed it at the same moment.
+
+        Each writes first and looks afterwards, so at least one of two sees the other; whoever sees one
+        withdraws and comes back after a random wait.
+        """
+        self._write(_HOLDING)
+        live = live_leases(self._workspace, self._folder, self._key(_HOLDING))
+        rival = next((lease for lease in live if lease.sender != self._sender and lease.role == _HOLDING), None)
+        if rival is None:
+            return None
+        self._workspace.bucket.delete([self._key(_HOLDING)])
+        return self._description(rival)
+
     def _description(self, lease: Live) -> str:
         key = f"{self._folder}{urllib.parse.quote(lease.sender, safe='')}/{lease.role}"
         try:
@@ -120,7 +134,7 @@ class DayLease:
                 self._write(_HOLDING)
             except SnowplowPostHogError:
                 # A lease that cannot be renewed expires; only double sending, not correctness, depends on it.
-                time.sleep(0)
+                continue
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

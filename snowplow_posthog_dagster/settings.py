@@ -1,0 +1,269 @@
+"""Every setting: the environment for what differs per deployment, one YAML file for what describes the data.
+
+    environment variables ─┐
+                           ├─> Settings ──> resources, CLI
+    settings file (YAML)  ─┘
+
+The shape is checked when the code location loads, the presence of what a run needs when the run begins: so
+the location loads anywhere, without secrets and without opening a connection. An error is one line that
+names the variable or the path in the file and says what was expected.
+"""
+
+import datetime as dt
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from snowplow_posthog_dagster.errors import SettingsError
+from snowplow_posthog_dagster.mapping.settings import MappingSettings
+from snowplow_posthog_dagster.storage.archive import ArchiveEntry, check_entries
+from snowplow_posthog_dagster.storage.target import TargetIdentity, key_fingerprint, normalised_host
+
+CLOUD_EVENTS_PER_SECOND = 2_000
+"""PostHog asks importers to stay "below a few thousand events per second across all workers"."""
+
+_CLOUD_HOSTS = ("posthog.com",)
+
+
+def _no_blank(value: Any) -> Any:
+    """Kubernetes secrets and shells leave blanks and newlines around values; an empty one is a missing one."""
+    if isinstance(value, str):
+        value = value.strip()
+    return value or None
+
+
+Text = Annotated[str | None, BeforeValidator(_no_blank)]
+Secret = Annotated[SecretStr | None, BeforeValidator(_no_blank)]
+Date = Annotated[dt.date | None, BeforeValidator(_no_blank)]
+
+
+class Environment(BaseSettings):
+    """The environment variables, by their lower-case names."""
+
+    model_config = SettingsConfigDict(extra="ignore", frozen=True)
+
+    aws_s3_snowplow_bucket: Text = None
+    snowplow_posthog_workspace: Text = None
+    snowplow_posthog_settings: Text = None
+    snowplow_posthog_privacy_secret: Secret = None
+    posthog_host: Text = None
+    posthog_project_api_key: Secret = None
+    posthog_personal_api_key: Secret = None
+    posthog_project_id: Text = None
+    posthog_expected_project: Text = None
+    posthog_target: Annotated[str, BeforeValidator(lambda value: _no_blank(value) or "default")] = "default"
+    posthog_backfill_start_date: Date = None
+    posthog_backfill_end_date: Date = None
+    slack_bot_token: Secret = None
+
+
+class Section(BaseModel):
+    """A part of the settings file; an unknown name in it is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+class ArchiveSection(Section):
+    """One entry of the archive list: which prefix holds which days, and how the path below it is made."""
+
+    prefix: str = ""
+    start: dt.date | None = Field(None, alias="from")
+    until: dt.date | None = None
+    layout: str = "{yyyy}/{MM}/{dd}/{HH}/"
+    source: str = "snowplow"
+    preferred: bool = False
+
+
+class S3Section(Section):
+    """How S3 is reached; empty values leave the choice to boto3 (environment, profile, role)."""
+
+    endpoint_url: str | None = None
+    region: str | None = None
+    profile: str | None = None
+    max_connections: int = Field(32, ge=1, le=256)
+    connect_timeout_seconds: float = Field(10.0, gt=0)
+    read_timeout_seconds: float = Field(60.0, gt=0)
+    max_attempts: int = Field(5, ge=1, le=20)
+    addressing_style: Literal["auto", "path", "virtual"] = "auto"
+    ca_bundle: str | None = None
+    proxy: str | None = None
+
+
+class WorkspaceSection(Section):
+    """What is stored: encryption of everything in the workspace, and how long dead letters are kept."""
+
+    encryption: Literal["none", "AES256", "aws:kms"] = "none"
+    kms_key_id: str | None = None
+    dead_letter_retention_days: int = Field(30, ge=1)
+
+
+class TransformSection(Section):
+    """How archive objects become batches."""
+
+    processes: int | None = Field(None, ge=1, le=256)
+    codec: Literal["isal", "zlib"] = "isal"
+    level: int = Field(1, ge=0, le=9)
+    max_object_bytes: int = Field(64 * 1024**3, ge=1024)
+    max_record_bytes: int = Field(16 * 1024**2, ge=1024)
+    repeat_window: int = Field(100_000, ge=0)
+    frozen_objects: Literal["fail", "skip"] = "fail"
+
+
+class DeliverySection(Section):
+    """How batches are sent to PostHog."""
+
+    events_per_second: float | None = Field(None, gt=0)
+    max_connections: int = Field(8, ge=1, le=64)
+    timeout_seconds: float = Field(60.0, gt=0)
+    historical_migration: Literal["auto", "never"] = "auto"
+    retry_seconds_per_body: float = Field(300.0, gt=0)
+    retry_seconds_per_run: float = Field(3600.0, gt=0)
+    max_refused_share: float = Field(0.01, ge=0, le=1)
+    ca_bundle: str | None = None
+    proxy: str | None = None
+    production: bool = False
+    require_region: Literal["us", "eu"] | None = None
+
+
+class SettingsFile(Section):
+    """The settings file; every section is optional."""
+
+    archive: list[ArchiveSection] = Field(default_factory=lambda: [ArchiveSection(prefix="output/")])
+    s3: S3Section = S3Section()
+    workspace: WorkspaceSection = WorkspaceSection()
+    transform: TransformSection = TransformSection()
+    delivery: DeliverySection = DeliverySection()
+    mapping: MappingSettings = MappingSettings()
+    owners: list[str] = Field(default_factory=lambda: ["team:data"])
+
+
+class Settings:
+    """The one settings object. Made by `load()`; the properties check the presence of what they return."""
+
+    def __init__(self, environment: Environment, file: SettingsFile) -> None:
+        self.environment = environment
+        self.file = file
+
+    @property
+    def archive_bucket(self) -> str:
+        """The archive bucket's name. Raises SettingsError when it is not set."""
+        return _required(self.environment.aws_s3_snowplow_bucket, "AWS_S3_SNOWPLOW_BUCKET", "the archive bucket's name")
+
+    @property
+    def archive_entries(self) -> list[ArchiveEntry]:
+        """The archive list."""
+        return [ArchiveEntry(**section.model_dump()) for section in self.file.archive]
+
+    @property
+    def workspace_place(self) -> tuple[str, str]:
+        """Bucket and prefix of the workspace; the prefix is empty or ends in a slash."""
+        place = _required(
+            self.environment.snowplow_posthog_workspace, "SNOWPLOW_POSTHOG_WORKSPACE", "s3://bucket/prefix that we may write"
+        )
+        bucket, _, prefix = place.removeprefix("s3://").partition("/")
+        if not place.startswith("s3://") or not bucket:
+            raise SettingsError(f"SNOWPLOW_POSTHOG_WORKSPACE is {place!r}; expected s3://bucket/prefix")
+        prefix = prefix.strip("/")
+        return bucket, f"{prefix}/" if prefix else ""
+
+    @property
+    def host(self) -> str:
+        """The PostHog capture host, normalised."""
+        host = _required(
+            self.environment.posthog_host, "POSTHOG_HOST", "the host that events go to, such as https://eu.i.posthog.com"
+        )
+        return normalised_host(host)
+
+    @property
+    def project_api_key(self) -> str:
+        """The project API key. Raises SettingsError when it is missing or of another kind."""
+        secret = self.environment.posthog_project_api_key
+        key = secret.get_secret_value() if secret else ""
+        if not key:
+            raise SettingsError("POSTHOG_PROJECT_API_KEY is not set; it is the project's key and begins with phc_")
+        if key.startswith("phx_"):
+            raise SettingsError("POSTHOG_PROJECT_API_KEY holds a personal key (phx_); set the project's key (phc_)")
+        if len(key) > 64 or not key.isascii() or any(character.isspace() for character in key):
+            raise SettingsError("POSTHOG_PROJECT_API_KEY is no project key: expected at most 64 ASCII characters")
+        return key
+
+    @property
+    def target_identity(self) -> TargetIdentity:
+        """What the target's name stands for under these settings."""
+        project = self.environment.posthog_project_id or ""
+        expected = self.environment.posthog_expected_project
+        if expected and expected != project:
+            raise SettingsError(
+                f"POSTHOG_EXPECTED_PROJECT is {expected!r} but POSTHOG_PROJECT_ID is {project!r}; nothing is sent"
+            )
+        return TargetIdentity(self.host, project, key_fingerprint(self.project_api_key))
+
+    @property
+    def privacy_secret(self) -> bytes | None:
+        """The key of the HMACs, if set."""
+        secret = self.environment.snowplow_posthog_privacy_secret
+        return secret.get_secret_value().encode() if secret else None
+
+    @property
+    def events_per_second(self) -> float | None:
+        """The pace towards the target: the setting, else 2,000/s on PostHog Cloud and none elsewhere."""
+        if self.file.delivery.events_per_second is not None:
+            return self.file.delivery.events_per_second
+        name = self.host.split("://")[1].split(":")[0].split("/")[0]
+        return CLOUD_EVENTS_PER_SECOND if name.endswith(_CLOUD_HOSTS) else None
+
+    @property
+    def put_options(self) -> dict[str, str]:
+        """What every PUT into the workspace carries for encryption."""
+        section = self.file.workspace
+        if section.encryption == "none":
+            return {}
+        options = {"ServerSideEncryption": section.encryption}
+        return {**options, "SSEKMSKeyId": section.kms_key_id} if section.kms_key_id else options
+
+
+def load() -> Settings:
+    """Read the environment and the settings file.
+
+    Raises SettingsError, one line per fault, for a wrong shape; missing values are found when they are used.
+    """
+    try:
+        environment = Environment()
+    except ValidationError as error:
+        raise SettingsError(_lines(error, lambda path: path[0].upper() if path else "environment")) from None
+    return Settings(environment, load_file(environment.snowplow_posthog_settings))
+
+
+def load_file(path: str | os.PathLike[str] | None) -> SettingsFile:
+    """Read a settings file; None gives the defaults. Raises SettingsError."""
+    if path is None:
+        return SettingsFile()
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+    except OSError as error:
+        raise SettingsError(f"SNOWPLOW_POSTHOG_SETTINGS names {path}, which cannot be read: {error.strerror}") from None
+    except yaml.YAMLError as error:
+        raise SettingsError(f"{path} is not YAML: {str(error).splitlines()[0]}") from None
+    try:
+        file = SettingsFile.model_validate(content)
+    except ValidationError as error:
+        raise SettingsError(_lines(error, lambda place: f"{path}: {'.'.join(place)}")) from None
+    problems = check_entries(ArchiveEntry(**section.model_dump()) for section in file.archive)
+    if problems:
+        raise SettingsError("\n".join(f"{path}: {problem}" for problem in problems))
+    return file
+
+
+def _required(value: str | None, name: str, meaning: str) -> str:
+    if not value:
+        raise SettingsError(f"{name} is not set; expected {meaning}")
+    return value
+
+
+def _lines(error: ValidationError, name: Any) -> str:
+    """One line per fault, without the offending input, which may be a secret."""
+    return "\n".join(f"{name([str(part) for part in fault['loc']])}: {fault['msg']}" for fault in error.errors())

@@ -1,0 +1,119 @@
+"""Which PostHog project a target's name stands for, and whether deliveries to it are paused.
+
+PostHog never takes anything back, so nothing may reach a project that was not named. The first delivery
+records the normalised host, the project id and a fingerprint of the project API key in the target's control
+folder; another host or key is refused until an operator accepts it: a rotated key must not re-send history.
+"""
+
+import datetime as dt
+import hashlib
+import urllib.parse
+from dataclasses import dataclass
+
+from snowplow_posthog_dagster.errors import SettingsError, TargetError
+from snowplow_posthog_dagster.storage.workspace import Workspace, timestamp_text
+
+
+@dataclass(frozen=True, slots=True)
+class TargetIdentity:
+    """What identifies a PostHog project; the key itself is never stored."""
+
+    host: str
+    project_id: str
+    key_fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Deliveries are paused; `until` is a UTC time as text, or empty for 'until resumed'."""
+
+    reason: str
+    until: str
+    by: str
+
+
+def normalised_host(host: str) -> str:
+    """The host as scheme://name[:port][/path], lower case, without trailing slash. Raises SettingsError."""
+    parts = urllib.parse.urlsplit(host if "://" in host else f"https://{host}")
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
+        raise SettingsError(f"POSTHOG_HOST {host!r} must be a URL such as https://eu.i.posthog.com")
+    if parts.username or parts.password:
+        raise SettingsError("POSTHOG_HOST must not hold a user name or password")
+    port = f":{parts.port}" if parts.port and parts.port != {"http": 80, "https": 443}[parts.scheme] else ""
+    return f"{parts.scheme}://{parts.hostname}{port}{parts.path.rstrip('/')}"
+
+
+def key_fingerprint(api_key: str) -> str:
+    """A digest of the project API key that cannot be turned back."""
+    return hashlib.sha256(b"snowplow-posthog-dagster key\0" + api_key.encode()).hexdigest()[:16]
+
+
+def check_target(workspace: Workspace, identity: TargetIdentity) -> None:
+    """Record the identity at first use; afterwards refuse another one.
+
+    Raises TargetError when host, project or key differ from what was recorded or accepted, and when two
+    first runs recorded different ones.
+    """
+    known = [entry for entry in workspace.control_entries() if entry["kind"] in {"identity", "accept-key"}]
+    if not known:
+        workspace.append_control(_entry("identity", identity))
+        known = [entry for entry in workspace.control_entries() if entry["kind"] in {"identity", "accept-key"}]
+    accepted = [entry for entry in known if entry["kind"] == "accept-key"]
+    firsts = {_of(entry) for entry in known if entry["kind"] == "identity"}
+    if len(firsts) > 1 and not accepted:
+        raise TargetError(
+            f"target {workspace.target!r} was first used for two projects at once ({_hosts(firsts)});"
+            " run `snowplow-posthog target accept-key` with the right settings to choose one"
+        )
+    current = _of(accepted[-1]) if accepted else next(iter(firsts))
+    if current != identity:
+        raise TargetError(
+            f"target {workspace.target!r} stands for project {current.project_id or '?'} on {current.host}"
+            f" (key {current.key_fingerprint}), but the settings say project {identity.project_id or '?'} on"
+            f" {identity.host} (key {identity.key_fingerprint}); if that is meant, run"
+            " `snowplow-posthog target accept-key`, or give the other project another POSTHOG_TARGET"
+        )
+
+
+def accept_identity(workspace: Workspace, identity: TargetIdentity, *, by: str) -> None:
+    """Let the target's name stand for this host, project and key from now on."""
+    workspace.append_control({**_entry("accept-key", identity), "by": by})
+
+
+def pause(workspace: Workspace, *, reason: str, until: str, by: str) -> None:
+    """Stop deliveries to the target after the body in hand."""
+    workspace.append_control({"kind": "pause", "reason": reason, "until": until, "by": by, "at": timestamp_text()})
+
+
+def resume(workspace: Workspace, *, by: str) -> None:
+    """Let deliveries go on."""
+    workspace.append_control({"kind": "resume", "by": by, "at": timestamp_text()})
+
+
+def current_pause(workspace: Workspace, now: dt.datetime | None = None) -> Pause | None:
+    """The pause in force, if any."""
+    found = [entry for entry in workspace.control_entries() if entry["kind"] in {"pause", "resume"}]
+    if not found or found[-1]["kind"] == "resume":
+        return None
+    last = found[-1]
+    if last["until"] and last["until"] <= timestamp_text(now):
+        return None
+    return Pause(reason=last["reason"], until=last["until"], by=last["by"])
+
+
+def _entry(kind: str, identity: TargetIdentity) -> dict[str, str]:
+    return {
+        "kind": kind,
+        "host": identity.host,
+        "project_id": identity.project_id,
+        "key_fingerprint": identity.key_fingerprint,
+        "at": timestamp_text(),
+    }
+
+
+def _of(entry: dict[str, str]) -> TargetIdentity:
+    return TargetIdentity(entry["host"], entry["project_id"], entry["key_fingerprint"])
+
+
+def _hosts(identities: set[TargetIdentity]) -> str:
+    return ", ".join(sorted(identity.host for identity in identities))
