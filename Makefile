@@ -74,7 +74,7 @@ extra: .venv/.extra ## add what few tests and the benchmarks need (ClickHouse's 
 	@touch $@
 
 .venv/.locked: .venv/.created requirements.lock
-	@echo "installing requirements.lock, once (half a minute)"
+	@echo "installing requirements.lock, once (about a minute)"
 	@$(INSTALL) -r requirements.lock
 	@touch $@
 
