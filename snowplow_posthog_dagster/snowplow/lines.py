@@ -24,6 +24,7 @@ the torn one never is.
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from snowplow_posthog_dagster.snowplow.columns import COLUMN_COUNT, OLDER_LAYOUTS
 from snowplow_posthog_dagster.snowplow.record import FieldError, Record, Rejected, field_error
@@ -50,6 +51,13 @@ class Lines:
     invalid_utf8: int = 0  # records in which bytes were replaced by U+FFFD
 
 
+class _Piece(NamedTuple):
+    """Part of a line of more than `max_record_bytes`; the newline came when it is the `last`."""
+
+    data: bytes
+    last: bool
+
+
 def records(
     chunks: Iterable[bytes], *, max_record_bytes: int = MAX_RECORD_BYTES, lines: Lines | None = None
 ) -> Iterator[Record | Rejected]:
@@ -60,23 +68,18 @@ def records(
     """
     counted = Lines() if lines is None else lines
     ordinal = number = offset = 0
-    held: list[bytes] = []  # pieces of the line that has not ended yet
-    held_bytes = 0
     long_line: _LongLine | None = None
-
-    for chunk in chunks:
-        ended = chunk.split(b"\n")
-        unfinished = ended.pop()
-        if ended and long_line is not None:
-            yield from long_line.end(ended.pop(0))
-            ordinal, offset, number = long_line.ordinal, long_line.next_offset + 1, number + 1
-            long_line = None
-        elif ended and held:
-            ended[0] = b"".join((*held, ended[0]))
-            held.clear()
-            held_bytes = 0
-
-        for raw in ended:
+    for found in _ended_lines(chunks, max_record_bytes):
+        if isinstance(found, _Piece):
+            if long_line is None:
+                long_line = _LongLine(ordinal, number + 1, offset, max_record_bytes, counted)
+            yield from long_line.feed(found.data)
+            if found.last:
+                yield from long_line.end()
+                ordinal, offset, number = long_line.ordinal, long_line.next_offset + 1, number + 1
+                long_line = None
+            continue
+        for raw in found:
             number += 1
             try:
                 fields = raw.decode().split("\t")
@@ -87,38 +90,68 @@ def records(
                 yield Record(ordinal, number, offset, raw, fields)
                 ordinal += 1
             else:
-                for found in _unusual(raw, ordinal, number, offset, max_record_bytes, counted):
-                    yield found
+                for record in _unusual(raw, ordinal, number, offset, max_record_bytes, counted):
+                    yield record
                     ordinal += 1
             offset += size + 1
-
         counted.physical = number
-        if long_line is not None:
-            yield from long_line.feed(unfinished)
+    counted.physical = number
+
+
+def read_record(raw: bytes, ordinal: int, line: int, offset: int, lines: Lines | None = None) -> Record | Rejected:
+    """One record from its own bytes, which hold no newline: replay reads dead letters back with this."""
+    try:
+        text = raw.decode()
+    except UnicodeDecodeError:
+        if lines is not None:
+            lines.invalid_utf8 += 1
+        text = raw.decode(errors="replace")
+    fields = text.split("\t")
+    if len(fields) == COLUMN_COUNT:
+        return Record(ordinal, line, offset, raw, fields)
+    return Rejected(ordinal, line, offset, raw, (_wrong_count(len(fields), text),))
+
+
+def _ended_lines(chunks: Iterable[bytes], max_record_bytes: int) -> Iterator[list[bytes] | _Piece]:
+    """The lines that ended in each chunk, the last one of the object whether or not a newline follows it.
+
+    At most `max_record_bytes` of a line wait for its end; what comes after that is handed on in pieces.
+    """
+    held: list[bytes] = []
+    held_bytes = 0
+    streaming = False
+    for chunk in chunks:
+        ended = chunk.split(b"\n")
+        unfinished = ended.pop()
+        if streaming and ended:
+            yield _Piece(ended.pop(0), last=True)
+            streaming = False
+        elif held and ended:
+            ended[0] = b"".join((*held, ended[0]))
+            held, held_bytes = [], 0
+        yield ended
+        if streaming:
+            yield _Piece(unfinished, last=False)
         elif unfinished:
             held.append(unfinished)
             held_bytes += len(unfinished)
             if held_bytes > max_record_bytes:
-                long_line = _LongLine(ordinal, number + 1, offset, max_record_bytes, counted)
-                yield from long_line.feed(b"".join(held))
-                held.clear()
-                held_bytes = 0
-
-    if long_line is not None or held:
-        counted.physical = number + 1
-    if long_line is not None:
-        yield from long_line.end(b"")
+                yield _Piece(b"".join(held), last=False)
+                held, held_bytes, streaming = [], 0, True
+    if streaming:
+        yield _Piece(b"", last=True)
     elif held:
-        yield from _unusual(b"".join(held), ordinal, number + 1, offset, max_record_bytes, counted)
+        yield [b"".join(held)]
 
 
 def _unusual(
     raw: bytes, ordinal: int, line: int, offset: int, max_record_bytes: int, counted: Lines
 ) -> Iterator[Record | Rejected]:
-    """The records of any complete line: the common one too, when it is the last of the object."""
+    """The records of a line that is not simply 131 columns of UTF-8."""
     if len(raw) > max_record_bytes:
         long_line = _LongLine(ordinal, line, offset, max_record_bytes, counted)
-        yield from long_line.end(raw)
+        yield from long_line.feed(raw)
+        yield from long_line.end()
         return
     body = raw.removesuffix(b"\r")
     if not body:
@@ -129,23 +162,10 @@ def _unusual(
     if columns > COLUMN_COUNT and columns % _LAST == 1:
         counted.glued += 1
         while (cut := _next_record(body, start)) is not None:
-            yield _read(body[start:cut], ordinal, line, offset + start, counted)
+            yield read_record(body[start:cut], ordinal, line, offset + start, counted)
             ordinal += 1
             start = cut
-    yield _read(body[start:], ordinal, line, offset + start, counted)
-
-
-def _read(body: bytes, ordinal: int, line: int, offset: int, counted: Lines) -> Record | Rejected:
-    """One record from its own bytes."""
-    try:
-        text = body.decode()
-    except UnicodeDecodeError:
-        counted.invalid_utf8 += 1
-        text = body.decode(errors="replace")
-    fields = text.split("\t")
-    if len(fields) == COLUMN_COUNT:
-        return Record(ordinal, line, offset, body, fields)
-    return Rejected(ordinal, line, offset, body, (_wrong_count(len(fields), text),))
+    yield read_record(body[start:], ordinal, line, offset + start, counted)
 
 
 def _wrong_count(count: int, text: str) -> FieldError:
@@ -212,7 +232,7 @@ class _LongLine:
         if self._buffer.count(b"\t") >= COLUMN_COUNT:
             while (cut := _next_record(self._buffer, start)) is not None and cut - start <= self._limit:
                 self._count_glued()
-                yield _read(self._buffer[start:cut], self.ordinal, self._line, base + start, self._counted)
+                yield read_record(self._buffer[start:cut], self.ordinal, self._line, base + start, self._counted)
                 self.ordinal += 1
                 start = cut
         if start:
@@ -222,14 +242,13 @@ class _LongLine:
             self._head_offset = base + start
             self._buffer = b""
 
-    def end(self, piece: bytes) -> Iterator[Record | Rejected]:
-        """Take the last bytes of the line and yield what is left."""
-        yield from self.feed(piece)
+    def end(self) -> Iterator[Record | Rejected]:
+        """Yield what is left when the line has ended."""
         if self._head is not None:
             yield self._too_long(self._head)
         else:
             rest = self._buffer.removesuffix(b"\r")
-            yield _read(rest, self.ordinal, self._line, self.next_offset - len(self._buffer), self._counted)
+            yield read_record(rest, self.ordinal, self._line, self.next_offset - len(self._buffer), self._counted)
         self.ordinal += 1
 
     def _count_glued(self) -> None:
