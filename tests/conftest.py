@@ -1,7 +1,7 @@
 """What every test may use, and the rule for tests whose server is missing.
 
-A marker such as `ceph` or `browser` is all that a test needs to say: before it runs, the part is looked for, and if it is
-missing the test is skipped on a laptop and fails in CI.
+A marker such as `ceph` or `browser` is all that a test needs to say: before it runs, the part is looked for; if it is
+missing, the test is skipped on a laptop and fails in CI.
 """
 
 import os
