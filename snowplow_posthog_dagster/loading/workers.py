@@ -1,0 +1,229 @@
+"""Transform on every core: a process each, one archive object a task, large objects first.
+
+    tasks --queue--> thread per worker --pipe--> worker process --pipe--> log entry --on_result-->
+
+A worker that dies (out of memory, killed) costs the object that it had in hand, which becomes `broken` with
+the reason and is tried again later; a new worker takes its place. Workers are replaced after 500 objects, so
+that no leak of any library grows for a day.
+"""
+
+import json
+import os
+import queue
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import IO
+
+from snowplow_posthog_dagster import errors
+from snowplow_posthog_dagster.errors import BrokenObjectError, InterruptedRunError, SnowplowPostHogError, TransientError
+from snowplow_posthog_dagster.loading.blueprint import Blueprint, Task, Workshop, blueprint_codec, task_codec
+from snowplow_posthog_dagster.loading.transform import failure_entry
+from snowplow_posthog_dagster.storage.entries import Broken, Done, Gone, Superseded, entry_of
+
+Result = Done | Broken | Superseded | Gone
+OnResult = Callable[[Result], None]
+
+SMALL_RUN_BYTES = 8 * 1024 * 1024
+"""Below so many stored bytes a run transforms in its own process: starting a worker takes 0.4 s."""
+
+_OBJECTS_PER_WORKER = 500
+_CGROUP_CPU = Path("/sys/fs/cgroup/cpu.max")
+
+
+def core_count() -> int:
+    """Cores that this process may use: affinity and the cgroup's quota, not the host's count."""
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+    try:
+        quota, period = _CGROUP_CPU.read_text().split()
+        limit = available if quota == "max" else max(1, round(int(quota) / int(period)))
+    except (OSError, ValueError):
+        limit = available
+    return max(1, min(available, limit))
+
+
+def transform_all(
+    blueprint: Blueprint,
+    tasks: Sequence[Task],
+    *,
+    on_result: OnResult,
+    stop: threading.Event,
+    processes: int | None = None,
+) -> None:
+    """Transform every task; `on_result` gets each entry, from several threads.
+
+    Raises the first error that concerns more than one object, and InterruptedRunError when `stop` was set
+    before all tasks were done.
+    """
+    ordered = sorted(tasks, key=lambda task: -task.found.size)
+    count = min(processes or core_count(), len(ordered))
+    if count <= 1 and processes is None or sum(task.found.size for task in ordered) < SMALL_RUN_BYTES:
+        _in_this_process(blueprint, ordered, on_result, stop)
+    else:
+        _Pool(blueprint, ordered, on_result, stop).run(count)
+    if stop.is_set():
+        raise InterruptedRunError("the transform was asked to stop; what was finished is in the day log")
+
+
+def _in_this_process(blueprint: Blueprint, tasks: Sequence[Task], on_result: OnResult, stop: threading.Event) -> None:
+    workshop = Workshop(blueprint) if tasks else None
+    for task in tasks:
+        if stop.is_set() or workshop is None:
+            return
+        on_result(workshop.run(task))
+
+
+class _Pool:
+    """The threads that feed the workers, and the first error that ends them all."""
+
+    def __init__(
+        self, blueprint: Blueprint, tasks: Sequence[Task], on_result: OnResult, stop: threading.Event
+    ) -> None:
+        self._blueprint = blueprint
+        self._on_result = on_result
+        self._stop = stop
+        self._failed = threading.Event()
+        self._tasks: queue.SimpleQueue[Task] = queue.SimpleQueue()
+        for task in tasks:
+            self._tasks.put(task)
+        self._workers: set[_Worker] = set()
+        self._lock = threading.Lock()
+
+    def run(self, count: int) -> None:
+        """Feed `count` workers until no task is left."""
+        watcher = threading.Thread(target=self._kill_on_stop, name="stop-watch", daemon=True)
+        watcher.start()
+        with ThreadPoolExecutor(count, thread_name_prefix="feeder") as pool:
+            feeders = [pool.submit(self._feed) for _ in range(count)]
+        self._failed.set()
+        watcher.join()
+        if not self._stop.is_set():
+            for feeder in feeders:
+                feeder.result()
+
+    def _kill_on_stop(self) -> None:
+        while not self._failed.wait(0.2):
+            if self._stop.is_set():
+                with self._lock:
+                    for worker in self._workers:
+                        worker.kill()
+                return
+
+    def _feed(self) -> None:
+        worker: _Worker | None = None
+        try:
+            while not self._stop.is_set() and not self._failed.is_set():
+                try:
+                    task = self._tasks.get_nowait()
+                except queue.Empty:
+                    return
+                if worker is None or worker.spent:
+                    worker = self._replace(worker)
+                result = worker.run(task)
+                if self._stop.is_set() and result is None:
+                    return
+                self._on_result(result or self._crashed(task, worker))
+        except SnowplowPostHogError:
+            self._failed.set()
+            raise
+        finally:
+            self._retire(worker)
+
+    def _replace(self, worker: "_Worker | None") -> "_Worker":
+        self._retire(worker)
+        fresh = _Worker(self._blueprint)
+        with self._lock:
+            self._workers.add(fresh)
+        return fresh
+
+    def _retire(self, worker: "_Worker | None") -> None:
+        if worker is not None:
+            with self._lock:
+                self._workers.discard(worker)
+            worker.close()
+
+    def _crashed(self, task: Task, worker: "_Worker") -> Result:
+        reason = BrokenObjectError(f"the worker process that read it ended with {worker.ending()}")
+        return failure_entry(
+            task.found, reason, revision=task.revision, attempts=task.attempts, writer=self._blueprint.writer
+        )
+
+
+class _Worker:
+    """One worker process and the two ends of its pipes."""
+
+    def __init__(self, blueprint: Blueprint) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "snowplow_posthog_dagster.loading.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+        )
+        self._done = 0
+        self._gone = False
+        self._send(blueprint_codec[0].encode(blueprint))
+
+    @property
+    def spent(self) -> bool:
+        """Whether it should be replaced before the next task."""
+        return self._gone or self._done >= _OBJECTS_PER_WORKER
+
+    def run(self, task: Task) -> Result | None:
+        """Do one task; None when the process died over it. Raises what concerns more than the object."""
+        self._send(task_codec[0].encode(task))
+        stdout = self._process.stdout
+        line = stdout.readline() if stdout else b""
+        self._done += 1
+        if not line.endswith(b"\n"):
+            self._gone = True
+            return None
+        if line.startswith(b'{"error"'):
+            raise _error_of(line)
+        entry = entry_of(line)
+        assert isinstance(entry, (Done, Broken, Superseded, Gone))
+        return entry
+
+    def _send(self, line: bytes) -> None:
+        stdin: IO[bytes] | None = self._process.stdin
+        try:
+            if stdin:
+                stdin.write(line + b"\n")
+                stdin.flush()
+        except BrokenPipeError:
+            self._gone = True
+
+    def ending(self) -> str:
+        """How the process ended, for people: `exit code 1`, or `signal 9 (out of memory?)`."""
+        code = self._process.wait()
+        if code == -9:
+            return "signal 9 (killed, perhaps out of memory)"
+        return f"signal {-code}" if code < 0 else f"exit code {code}"
+
+    def kill(self) -> None:
+        """End the process at once."""
+        self._process.kill()
+
+    def close(self) -> None:
+        """Let the process leave by the end of its input."""
+        for stream in (self._process.stdin, self._process.stdout):
+            if stream:
+                try:
+                    stream.close()
+                except BrokenPipeError:
+                    self._gone = True
+        try:
+            self._process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+def _error_of(line: bytes) -> SnowplowPostHogError:
+    """The exception that a worker reported, of the same class."""
+    told = json.loads(line)
+    kind = getattr(errors, told["error"], TransientError)
+    error = kind(told["message"])
+    return error if isinstance(error, SnowplowPostHogError) else TransientError(told["message"])
