@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from snowplow_posthog_dagster.snowplow.columns import COLUMN_COUNT, OLDER_LAYOUTS
-from snowplow_posthog_dagster.snowplow.record import FieldError, Record, Rejected, field_error
+from snowplow_posthog_dagster.snowplow.record import FieldError, Record, Rejected, TooLong, field_error
 
 MAX_RECORD_BYTES = 16 * 1024 * 1024
 """Kinesis refuses records above 10 MiB and Firehose above 1,000 KiB, so a longer one is damage."""
@@ -259,4 +259,6 @@ class _LongLine:
     def _too_long(self, head: bytes) -> Rejected:
         size = self.next_offset - self._head_offset
         error = FieldError(None, str(size), f"a record may have {self._limit} bytes, this line has {size} from here on")
-        return Rejected(self.ordinal, self._line, self._head_offset, head, (error,), size)
+        return Rejected(
+            self.ordinal, self._line, self._head_offset, head, (error,), TooLong(size=size, limit=self._limit)
+        )

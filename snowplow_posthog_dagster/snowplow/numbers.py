@@ -24,13 +24,14 @@ def to_integer(text: str) -> int | None:
 def to_double(text: str) -> float | None:
     """A finite decimal number in ASCII with an optional exponent, None when the text is none.
 
-    Covers what Enrich writes: `Float.toString` (`1.0E-5`) and `BigDecimal.toString` (`1E+3`).
+    Covers what Enrich writes: `Float.toString` (`1.0E-5`) and `BigDecimal.toString` (`1E+3`). Blanks around it are passed
+    over, as Java and Python both do for doubles and not for integers.
     """
     try:
         number = float(text)
     except ValueError:
         return None
-    if not -inf < number < inf or "_" in text or not text.isascii() or text != text.strip() or len(text) > _LONGEST:
+    if not -inf < number < inf or "_" in text or not text.isascii() or len(text) > _LONGEST:
         return None
     return number
 

@@ -24,15 +24,22 @@ class Record(NamedTuple):
     fields: list[str]  # the 131 columns, decoded (invalid UTF-8 -> U+FFFD)
 
 
+class TooLong(NamedTuple):
+    """Why only the head of a record was kept."""
+
+    size: int  # bytes that the record has
+    limit: int  # bytes that it may have
+
+
 class Rejected(NamedTuple):
     """A record that cannot be used; it becomes a dead letter."""
 
     ordinal: int
     line: int
     offset: int
-    raw: bytes
+    raw: bytes  # only the first 4 KiB of a record that is too long
     errors: tuple[FieldError, ...]
-    size: int | None = None  # bytes of the whole record when it was too long and `raw` is only its head
+    too_long: TooLong | None = None
 
 
 VALUE_LENGTH = 200
