@@ -109,7 +109,7 @@ class TransformSection(Section):
     level: int = Field(1, ge=0, le=9)
     max_object_bytes: int = Field(64 * 1024**3, ge=1024)
     max_record_bytes: int = Field(16 * 1024**2, ge=1024)
-    repeat_window: int = Field(100_000, ge=0)
+    repeat_window: int = Field(20_000, ge=0)
     frozen_objects: Literal["fail", "skip"] = "fail"
 
 
@@ -207,6 +207,11 @@ class Settings:
         """The key of the HMACs, if set."""
         secret = self.environment.snowplow_posthog_privacy_secret
         return secret.get_secret_value().encode() if secret else None
+
+    @property
+    def strict_dead_letters(self) -> bool:
+        """Whether dead letters hold place and reason only (privacy preset `strict`)."""
+        return self.file.mapping.privacy.preset == "strict"
 
     @property
     def events_per_second(self) -> float | None:

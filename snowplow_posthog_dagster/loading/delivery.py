@@ -15,8 +15,7 @@ import json
 import random
 import threading
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from snowplow_posthog_dagster.errors import (
@@ -25,7 +24,6 @@ from snowplow_posthog_dagster.errors import (
     InterruptedRunError,
     PoisonedError,
     SettingsError,
-    SnowplowPostHogError,
     StorageUnavailableError,
 )
 from snowplow_posthog_dagster.posthog.batches import Run, events_of, part_of, run_from, run_of
@@ -45,6 +43,7 @@ _LONGEST_BACKOFF_SECONDS = 60.0
 _LONGEST_RETRY_AFTER_SECONDS = 300.0
 _LOG_PATIENCE_SECONDS = 120.0
 _GRACE_SECONDS = 3.0
+_LOOK_SECONDS = 0.1
 _FEW_REFUSED = 10
 _RECOMPRESS = compressor_factory("isal", 1)
 
@@ -123,6 +122,8 @@ class Delivery:
         self._now = now_milliseconds
         self._connections = AdaptiveConnections(options.max_connections)
         self._lock = threading.Lock()
+        self._waiting: Iterator[tuple[list[OpenBatch], bool]] = iter(())
+        self._error: BaseException | None = None
         self._waited = 0.0
         self._attempted = 0
         self.report = DeliveryReport()
@@ -135,60 +136,64 @@ class Delivery:
         when the log cannot be written, InterruptedRunError when `stop` was set. Whatever was acknowledged
         before is in the log; running the partition again sends only the rest.
         """
-        shipments = list(self._shipments(batches))
-        with ThreadPoolExecutor(self._options.max_connections, thread_name_prefix="delivery") as pool:
-            first_error = self._run(pool, shipments)
-        if first_error is not None:
-            raise first_error
+        self._waiting = iter(self._shipments(batches))
+        senders = [
+            threading.Thread(target=self._send, name=f"delivery-{number}", daemon=True)
+            for number in range(min(self._options.max_connections, max(1, len(batches))))
+        ]
+        for sender in senders:
+            sender.start()
+        try:
+            while any(sender.is_alive() for sender in senders) and not self._halt.is_set():
+                time.sleep(_LOOK_SECONDS)
+                if self._stop.is_set():
+                    break
+        finally:
+            self._leave(senders)
+        if self._error is not None:
+            raise self._error
         if self._stop.is_set():
             raise InterruptedRunError("the delivery was asked to stop; what was acknowledged is in the day log")
         return self.report
 
-    def _shipments(self, batches: Sequence[OpenBatch]) -> list[tuple[list[OpenBatch], bool]]:
+    def _leave(self, senders: list[threading.Thread]) -> None:
+        """Start no new body, and give the ones in flight three seconds.
+
+        The senders are daemon threads: a POST that hangs longer is left behind, and its events stay open.
+        """
+        self._halt.set()
+        deadline = time.monotonic() + _GRACE_SECONDS
+        for sender in senders:
+            sender.join(max(0.0, deadline - time.monotonic()))
+
+    def _send(self) -> None:
+        """One sender: take the next body until there is none or the delivery ends."""
+        try:
+            while not self._halt.is_set():
+                with self._lock:
+                    shipment = next(self._waiting, None)
+                if shipment is None:
+                    return
+                self._ship(*shipment)
+        except BaseException as error:
+            with self._lock:
+                self._error = self._error or error
+            self._halt.set()
+
+    def _shipments(self, batches: Sequence[OpenBatch]) -> Iterator[tuple[list[OpenBatch], bool]]:
         """Group batches into bodies, oldest first, each with its historical flag, fixed from here on."""
         now = self._now()
         ordered = sorted(batches, key=lambda batch: (batch.note.first, batch.object_id, batch.note.id))
         items = [(batch, *_open_size(batch), self._historical(batch, now)) for batch in ordered]
-        return [(group, self._historical(group[0], now)) for group in joined(items)]
+        for group in joined(items):
+            yield group, self._historical(group[0], now)
 
     def _historical(self, batch: OpenBatch, now: int) -> bool:
         return self._options.historical and is_historical(batch.note.last, now)
 
-    def _run(
-        self, pool: ThreadPoolExecutor, shipments: list[tuple[list[OpenBatch], bool]]
-    ) -> SnowplowPostHogError | None:
-        running: set[Future[None]] = set()
-        waiting = iter(shipments)
-        error: SnowplowPostHogError | None = None
-        exhausted = False
-        while True:
-            while not exhausted and not self._ended() and len(running) < self._options.max_connections:
-                shipment = next(waiting, None)
-                if shipment is None:
-                    exhausted = True
-                    break
-                running.add(pool.submit(self._ship, *shipment))
-            if not running:
-                return error
-            finished, running = wait(running, timeout=0.2, return_when=FIRST_COMPLETED)
-            for future in finished:
-                failure = future.exception()
-                if isinstance(failure, SnowplowPostHogError):
-                    error = error or failure
-                    self._halt.set()
-                elif failure is not None:
-                    self._halt.set()
-                    raise failure
-            if self._ended() and running:
-                wait(running, timeout=_GRACE_SECONDS)
-                exhausted = True
-
-    def _ended(self) -> bool:
-        return self._stop.is_set() or self._halt.is_set()
-
     def _ship(self, group: list[OpenBatch], historical: bool) -> None:
         """Read a group's batches, and send them as one body."""
-        if not self._connections.enter(self._halted()):
+        if not self._connections.enter(self._halt):
             return
         try:
             if not self._log.wait_until_logged(_LOG_PATIENCE_SECONDS):
@@ -199,9 +204,6 @@ class Delivery:
             self._settle(pieces, historical)
         finally:
             self._connections.leave()
-
-    def _halted(self) -> threading.Event:
-        return self._halt if self._halt.is_set() else self._stop
 
     def _load(self, batch: OpenBatch) -> _Piece:
         key = self._workspace.batch_key(self._day, batch.object_id, batch.note.id)
@@ -214,7 +216,7 @@ class Delivery:
 
     def _settle(self, pieces: list[_Piece], historical: bool) -> None:
         """Send pieces until each of their events is acknowledged or refused, or the delivery ends."""
-        if self._ended():
+        if self._halt.is_set():
             return
         answer = self._post_until_answered(pieces, historical)
         if answer is None:
@@ -235,7 +237,7 @@ class Delivery:
         data = body([piece.run for piece in pieces], api_key=self._api_key, historical=historical)
         events = sum(piece.run.events for piece in pieces)
         waited, attempt = 0.0, 0
-        while self._pacer.wait(events, self._stop) and not self._ended():
+        while self._pacer.wait(events, self._halt):
             answer = self._client.post(data)
             self._count(answer, len(data), retry=attempt > 0)
             if answer.verdict in {Verdict.ACKNOWLEDGED, Verdict.REFUSED, Verdict.SPLIT}:
@@ -248,7 +250,7 @@ class Delivery:
             pause = _backoff(attempt, answer.retry_after)
             waited, attempt = waited + pause, attempt + 1
             self._spend(pause, waited, answer, attempt)
-            if self._stop.wait(pause):
+            if self._halt.wait(pause):
                 return None
         return None
 

@@ -13,6 +13,7 @@ import queue
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -31,6 +32,7 @@ SMALL_RUN_BYTES = 8 * 1024 * 1024
 """Below so many stored bytes a run transforms in its own process: starting a worker takes 0.4 s."""
 
 _OBJECTS_PER_WORKER = 500
+_LOOK_SECONDS = 0.05
 _CGROUP_CPU = Path("/sys/fs/cgroup/cpu.max")
 
 
@@ -94,28 +96,31 @@ class _Pool:
 
     def run(self, count: int) -> None:
         """Feed `count` workers until no task is left."""
-        watcher = threading.Thread(target=self._kill_on_stop, name="stop-watch", daemon=True)
-        watcher.start()
         with ThreadPoolExecutor(count, thread_name_prefix="feeder") as pool:
             feeders = [pool.submit(self._feed) for _ in range(count)]
-        self._failed.set()
-        watcher.join()
-        if not self._stop.is_set():
-            for feeder in feeders:
-                feeder.result()
+            try:
+                while not all(feeder.done() for feeder in feeders) and not self._over():
+                    time.sleep(_LOOK_SECONDS)
+            finally:
+                if not all(feeder.done() for feeder in feeders):
+                    self._abandon()
+        for feeder in feeders:
+            feeder.result()
 
-    def _kill_on_stop(self) -> None:
-        while not self._failed.wait(0.2):
-            if self._stop.is_set():
-                with self._lock:
-                    for worker in self._workers:
-                        worker.kill()
-                return
+    def _over(self) -> bool:
+        return self._stop.is_set() or self._failed.is_set()
+
+    def _abandon(self) -> None:
+        """Kill the workers: what they had in hand is done again by the next run."""
+        self._failed.set()
+        with self._lock:
+            for worker in self._workers:
+                worker.kill()
 
     def _feed(self) -> None:
         worker: _Worker | None = None
         try:
-            while not self._stop.is_set() and not self._failed.is_set():
+            while not self._over():
                 try:
                     task = self._tasks.get_nowait()
                 except queue.Empty:
@@ -123,7 +128,7 @@ class _Pool:
                 if worker is None or worker.spent:
                     worker = self._replace(worker)
                 result = worker.run(task)
-                if self._stop.is_set() and result is None:
+                if result is None and self._over():
                     return
                 self._on_result(result or self._crashed(task, worker))
         except SnowplowPostHogError:

@@ -41,10 +41,11 @@ class DayLog:
         """The keys of the day's segments, sorted: one LIST."""
         return sorted(listed.key for listed in self.workspace.bucket.list(self.workspace.folder("log", self.day)))
 
-    def entries(self) -> list[Entry]:
-        """The union of all segments. Only names not seen before are fetched, 16 at a time.
+    def snapshot(self) -> tuple[list[str], list[Entry]]:
+        """The names of all segments and the union of their entries.
 
-        A segment that was listed and is gone was compacted meanwhile: the listing is taken again.
+        Only names not seen before are fetched, 16 at a time. A segment that was listed and is gone was
+        compacted meanwhile: the listing is taken again.
         """
         for _ in range(_LIST_TRIES):
             names = self.segment_names()
@@ -54,10 +55,14 @@ class DayLog:
                 continue
             self._parsed = {name: self._parsed[name] for name in names}
             union = {line: entry for name in names for line, entry in self._parsed[name]}
-            return list(union.values())
+            return names, list(union.values())
         raise StorageUnavailableError(
             f"the log of {self.day} changes faster than it can be read; try again when fewer runs work on this day"
         )
+
+    def entries(self) -> list[Entry]:
+        """The union of all segments."""
+        return self.snapshot()[1]
 
     def state(self) -> DayState:
         """The state of the day."""
@@ -95,10 +100,11 @@ class DayLog:
         self.workspace.bucket.delete([name for name in names if name != key])
         return True
 
-    def state_digest(self, object_ids: Iterable[str]) -> str:
-        """Digest of a day's listing and of its segments' names: what a finished day is known by."""
-        parts = [*sorted(object_ids), "", *(name.rsplit("/", 1)[-1] for name in self.segment_names())]
-        return digest("\n".join(parts).encode())[:32]
+
+def state_digest(object_ids: Iterable[str], segment_names: Iterable[str]) -> str:
+    """Digest of a day's listing and of its segments' names: what a finished day is known by."""
+    parts = [*sorted(object_ids), "", *sorted(name.rsplit("/", 1)[-1] for name in segment_names)]
+    return digest("\n".join(parts).encode())[:32]
 
 
 class LogWriter:

@@ -1,0 +1,58 @@
+"""`posthog_batches`: archive objects transformed into batches of PostHog events, ready to be sent."""
+
+import dagster as dg
+
+from snowplow_posthog_dagster.assets.graph import GROUP, Graph
+from snowplow_posthog_dagster.assets.metadata import accounting_result, counts_metadata, step_metadata
+from snowplow_posthog_dagster.assets.run import LoadConfig, day_load
+from snowplow_posthog_dagster.loading.setup import blueprint_of
+from snowplow_posthog_dagster.resources.s3 import SnowplowS3Resource
+
+ACCOUNTING = "records_accounted_for"
+
+
+def build_batches(graph: Graph) -> dg.AssetsDefinition:
+    """The asset that transforms what the log of the day does not show as done."""
+    key = graph.key("posthog_batches")
+
+    @dg.asset(
+        key=key,
+        deps=[graph.key("snowplow_manifest")],
+        partitions_def=graph.partitions,
+        group_name=GROUP,
+        owners=graph.owners,
+        kinds={"snowplow", "python", "gzip"},
+        check_specs=[
+            dg.AssetCheckSpec(
+                ACCOUNTING,
+                asset=key,
+                blocking=True,
+                description="records = mapped + dead letters + filtered + repeats, per object and for the day",
+            )
+        ],
+        description=(
+            "Transforms the day's new archive objects, on every core: each record becomes a PostHog event in a"
+            " batch, a dead letter with its reason, filtered by a rule, or a repeat. A broken object holds nobody"
+            " up and is tried again. Can be backfilled alone, while delivery is off."
+        ),
+    )
+    def posthog_batches(
+        context: dg.AssetExecutionContext, config: LoadConfig, s3: SnowplowS3Resource
+    ) -> dg.MaterializeResult:
+        settings, section = graph.settings, graph.settings.file.transform
+        with day_load(context, settings, s3.connection(), config, unit="archive bytes", lease=True) as load:
+            blueprint = blueprint_of(settings, s3.connection(), load.day, load.writer)
+            report = load.transform(blueprint, processes=section.processes, frozen=section.frozen_objects)
+            state = load.log.state()
+        report.counts = state.counts()
+        for line in report.broken:
+            context.log.warning(f"broken object, its neighbours went on: {line}")
+        context.log.info(f"{load.day}: {report.summary()}")
+        return dg.MaterializeResult(
+            metadata={**counts_metadata(report.counts), **step_metadata(report)},
+            check_results=[
+                accounting_result(report, state.problems(), check=ACCOUNTING, key=key, partition=f"{load.day}")
+            ],
+        )
+
+    return posthog_batches

@@ -1,0 +1,105 @@
+"""`posthog_events`: batches delivered to PostHog, until every event is acknowledged."""
+
+import dagster as dg
+
+from snowplow_posthog_dagster.assets.batches import ACCOUNTING
+from snowplow_posthog_dagster.assets.graph import GROUP, Graph
+from snowplow_posthog_dagster.assets.metadata import accounting_result, counts_metadata, step_metadata
+from snowplow_posthog_dagster.assets.run import LoadConfig, day_load
+from snowplow_posthog_dagster.errors import PausedError
+from snowplow_posthog_dagster.loading.day import DayLoad
+from snowplow_posthog_dagster.loading.reports import StepReport
+from snowplow_posthog_dagster.posthog.pacing import Pace
+from snowplow_posthog_dagster.resources.posthog import PostHogResource
+from snowplow_posthog_dagster.resources.s3 import SnowplowS3Resource
+from snowplow_posthog_dagster.storage.target import check_target, current_pause
+
+COMPLETE = "nothing_left"
+
+
+def build_events(graph: Graph) -> dg.AssetsDefinition:
+    """The asset that sends what the log of the day does not show as acknowledged."""
+    key = graph.key("posthog_events")
+
+    @dg.asset(
+        key=key,
+        deps=[graph.key("posthog_batches")],
+        partitions_def=graph.partitions,
+        group_name=GROUP,
+        owners=graph.owners,
+        kinds={"posthog", "python"},
+        pool=graph.pool,
+        check_specs=[
+            dg.AssetCheckSpec(
+                ACCOUNTING,
+                asset=key,
+                blocking=True,
+                description="mapped = acknowledged + delivery dead letters + pending + withdrawn, per object and day",
+            ),
+            dg.AssetCheckSpec(
+                COMPLETE,
+                asset=key,
+                description="Warns while objects are broken, skipped or not transformed, or events are not sent",
+            ),
+        ],
+        description=(
+            "Posts the day's batches to PostHog's /batch/ without inflating them, several in flight, and logs"
+            " every acknowledgement. A re-run sends only what is not acknowledged. Identity is deterministic, so"
+            " what was sent twice around a crash is one event in PostHog."
+        ),
+    )
+    def posthog_events(
+        context: dg.AssetExecutionContext, config: LoadConfig, s3: SnowplowS3Resource, posthog: PostHogResource
+    ) -> dg.MaterializeResult:
+        settings = graph.settings
+        identity, api_key = settings.target_identity, settings.project_api_key
+        client = posthog.client(settings)
+        with day_load(context, settings, s3.connection(), config, unit="events", lease=True) as load:
+            _refuse_when_paused(load)
+            check_target(load.workspace, identity)
+            rate = posthog.events_per_second or settings.events_per_second
+            report = load.deliver(client, api_key=api_key, pacer=Pace(rate), options=posthog.options())
+            state = load.log.state()
+        client.close()
+        report.counts = state.counts()
+        context.log.info(f"{load.day} to {identity.host}: {report.summary()}")
+        return dg.MaterializeResult(
+            metadata={
+                **counts_metadata(report.counts),
+                **step_metadata(report),
+                "dagster/partition_row_count": report.counts.acknowledged,
+                "posthog": dg.MetadataValue.url(identity.host),
+            },
+            check_results=[
+                accounting_result(report, state.problems(), check=ACCOUNTING, key=key, partition=f"{load.day}"),
+                _completeness(report, key, f"{load.day}"),
+            ],
+        )
+
+    return posthog_events
+
+
+def _refuse_when_paused(load: DayLoad) -> None:
+    pause = current_pause(load.workspace)
+    if pause:
+        until = f" until {pause.until}" if pause.until else ""
+        raise PausedError(
+            f"deliveries to target {load.workspace.target!r} are paused{until} by {pause.by}: {pause.reason};"
+            " `snowplow-posthog resume` lets them go on"
+        )
+
+
+def _completeness(report: StepReport, key: dg.AssetKey, partition: str) -> dg.AssetCheckResult:
+    """Broken, pending and skipped are warnings: they hold nobody up, and somebody should look."""
+    skipped = report.counts.objects_skipped
+    left = ", ".join(part for part in (report.left, f"{skipped:,} skipped objects" if skipped else "") if part)
+    return dg.AssetCheckResult(
+        passed=not left,
+        check_name=COMPLETE,
+        asset_key=key,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=f"left: {left}" if left else "the day is complete",
+        metadata={"partition": partition, "broken_objects": report.broken[:20]},
+    )
+
+

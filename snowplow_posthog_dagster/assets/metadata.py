@@ -1,0 +1,83 @@
+"""Metadata of materializations: the counting equation, bytes, rates and a table of hours.
+
+Numbers are plain ints and floats, because Dagster plots those per partition.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+
+from snowplow_posthog_dagster.loading.reports import StepReport, hours_table
+from snowplow_posthog_dagster.storage.counts import Counts
+
+Metadata = dict[str, Any]
+
+
+def counts_metadata(counts: Counts) -> Metadata:
+    """The counting equation, as sentences and as numbers."""
+    numbers: Mapping[str, int] = {
+        "records": counts.records,
+        "mapped": counts.mapped,
+        "dead_letters": counts.dead_letters,
+        "filtered": counts.filtered,
+        "repeats": counts.repeats,
+        "acknowledged": counts.acknowledged,
+        "delivery_dead_letters": counts.delivery_dead_letters,
+        "pending": counts.pending,
+        "withdrawn": counts.withdrawn,
+        "resent": counts.resent,
+        "objects_done": counts.objects_done,
+        "objects_broken": counts.objects_broken,
+        "objects_skipped": counts.objects_skipped,
+        "lines": counts.lines,
+        "glued_lines": counts.glued,
+        "archive_bytes": counts.bytes,
+        "raw_bytes": counts.raw_bytes,
+    }
+    return {
+        "counting_equation": dg.MetadataValue.md(
+            f"records {counts.records:,} = {counts.first_sum()}\n\nmapped {counts.mapped:,} = {counts.second_sum()}"
+        ),
+        **numbers,
+        "filtered_by_rule": dict(counts.filtered_by_rule),
+        "notes": dict(counts.notes),
+    }
+
+
+def step_metadata(report: StepReport) -> Metadata:
+    """What this run did on the partition, beside what the partition holds in all."""
+    metadata: Metadata = {
+        "summary": report.summary(),
+        "nothing_new": report.nothing_new,
+        "run_reads": report.reads,
+        "run_posts": report.posts,
+        "run_events": report.events,
+        "run_seconds": round(report.seconds, 3),
+        "run_events_per_second": round(report.rate, 1),
+        "run_retries": report.retries,
+        "run_bytes_sent": report.sent_bytes,
+        "closed": report.closed,
+    }
+    if report.hours:
+        metadata["hours"] = dg.MetadataValue.md(hours_table(report.hours))
+    if report.broken:
+        metadata["broken_objects"] = report.broken[:20]
+    if report.left:
+        metadata["left"] = report.left
+    if report.narrowed:
+        metadata["narrowed"] = "run config chose hours or max_events; the rest stays pending and the day open"
+    return metadata
+
+
+def accounting_result(report: StepReport, problems: list[str], *, check: str, key: dg.AssetKey, partition: str) -> dg.AssetCheckResult:
+    """The accounting check: an error only when a sum does not add up; then downstream steps are blocked."""
+    words = "every record is in exactly one place" if not problems else "; ".join(problems[:5])
+    return dg.AssetCheckResult(
+        passed=not problems,
+        check_name=check,
+        asset_key=key,
+        severity=dg.AssetCheckSeverity.ERROR,
+        description=words,
+        metadata={"partition": partition, "summary": report.summary(), "problems": problems[:50]},
+    )

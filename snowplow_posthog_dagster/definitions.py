@@ -1,0 +1,36 @@
+"""The code location: what Dagster loads. Opens no connection and needs no secret.
+
+    snowplow_archive ──> snowplow_manifest ──> posthog_batches ──> posthog_events ──> posthog
+"""
+
+import dagster as dg
+
+from snowplow_posthog_dagster.assets.batches import build_batches
+from snowplow_posthog_dagster.assets.events import build_events
+from snowplow_posthog_dagster.assets.graph import Graph
+from snowplow_posthog_dagster.assets.manifest import build_manifest
+from snowplow_posthog_dagster.resources.posthog import PostHogResource
+from snowplow_posthog_dagster.resources.s3 import SnowplowS3Resource
+from snowplow_posthog_dagster.settings import Settings, load
+
+
+def build_definitions(settings: Settings) -> dg.Definitions:
+    """The definitions of one target under these settings."""
+    graph = Graph(settings)
+    delivery = settings.file.delivery.model_dump(exclude={"production", "require_region"})
+    return dg.Definitions(
+        assets=[
+            graph.archive_spec(),
+            build_manifest(graph),
+            build_batches(graph),
+            build_events(graph),
+            graph.posthog_spec(),
+        ],
+        resources={
+            "s3": SnowplowS3Resource(**settings.file.s3.model_dump()),
+            "posthog": PostHogResource(**delivery),
+        },
+    )
+
+
+defs = build_definitions(load())

@@ -1,0 +1,97 @@
+"""From settings to the objects that do the work. The CLI and the Dagster resources both come through here."""
+
+import datetime as dt
+from dataclasses import replace
+
+from snowplow_posthog_dagster.errors import SettingsError
+from snowplow_posthog_dagster.loading.blueprint import Blueprint
+from snowplow_posthog_dagster.loading.delivery import DeliveryOptions
+from snowplow_posthog_dagster.loading.transform import TransformOptions
+from snowplow_posthog_dagster.mapping.mapper import Mapper
+from snowplow_posthog_dagster.posthog.capture import CaptureClient
+from snowplow_posthog_dagster.settings import Settings
+from snowplow_posthog_dagster.storage.archive import Archive
+from snowplow_posthog_dagster.storage.s3 import Bucket, Connection, connect
+from snowplow_posthog_dagster.storage.workspace import Workspace
+
+
+def connection_of(settings: Settings) -> Connection:
+    """How S3 is reached."""
+    return Connection(**settings.file.s3.model_dump())
+
+
+def archive_of(settings: Settings, connection: Connection) -> Archive:
+    """The archive. Raises SettingsError when its bucket is not set."""
+    return Archive(Bucket(connect(connection), settings.archive_bucket), settings.archive_entries)
+
+
+def workspace_of(settings: Settings, connection: Connection) -> Workspace:
+    """The target's workspace, of a layout that this release knows. Raises SettingsError, WorkspaceError."""
+    name, prefix = settings.workspace_place
+    bucket = Bucket(connect(connection), name, settings.put_options)
+    workspace = Workspace(bucket, prefix, settings.environment.posthog_target)
+    workspace.check_layout()
+    return workspace
+
+
+def mapper_of(settings: Settings) -> Mapper:
+    """The mapping under these settings."""
+    return Mapper(settings.file.mapping, privacy_secret=settings.privacy_secret)
+
+
+def blueprint_of(settings: Settings, connection: Connection, day: dt.date, writer: str) -> Blueprint:
+    """What a pool worker needs."""
+    bucket, prefix = settings.workspace_place
+    section = settings.file.transform
+    secret = settings.privacy_secret
+    return Blueprint(
+        connection=connection,
+        archive_bucket=settings.archive_bucket,
+        workspace_bucket=bucket,
+        workspace_prefix=prefix,
+        target=settings.environment.posthog_target,
+        day=day,
+        put_options=settings.put_options,
+        mapping=settings.file.mapping.model_dump_json(by_alias=True),
+        options=TransformOptions(
+            codec=section.codec,
+            level=section.level,
+            max_object_bytes=section.max_object_bytes,
+            repeat_window=section.repeat_window,
+            strict_dead_letters=settings.strict_dead_letters,
+        ),
+        max_record_bytes=section.max_record_bytes,
+        writer=writer,
+        privacy_secret=secret.decode() if secret else None,
+    )
+
+
+def capture_client_of(settings: Settings) -> CaptureClient:
+    """The client of the target's capture host."""
+    section = settings.file.delivery
+    return CaptureClient(
+        settings.host,
+        connections=section.max_connections,
+        timeout_seconds=section.timeout_seconds,
+        ca_bundle=section.ca_bundle,
+        proxy=section.proxy,
+    )
+
+
+def delivery_options_of(settings: Settings) -> DeliveryOptions:
+    """Budgets and limits of a delivery."""
+    section = settings.file.delivery
+    return DeliveryOptions(
+        historical=section.historical_migration == "auto",
+        max_connections=section.max_connections,
+        retry_seconds_per_body=section.retry_seconds_per_body,
+        retry_seconds_per_run=section.retry_seconds_per_run,
+        max_refused_share=section.max_refused_share,
+    )
+
+
+def with_keys(connection: Connection, access_key_id: str | None, secret_access_key: str | None) -> Connection:
+    """The same connection with explicit keys. Raises SettingsError when only one of the two is given."""
+    if bool(access_key_id) != bool(secret_access_key):
+        raise SettingsError("give both an access key id and a secret access key, or neither")
+    return replace(connection, access_key_id=access_key_id, secret_access_key=secret_access_key)
