@@ -238,7 +238,7 @@ class _LongLine:
         if start:
             self._buffer = self._buffer[start:]
         if len(self._buffer) > self._limit:
-            self._head = self._buffer[:HEAD_BYTES]
+            self._head = self._buffer[: min(HEAD_BYTES, self._limit)]  # not more, however much came at once
             self._head_offset = base + start
             self._buffer = b""
 

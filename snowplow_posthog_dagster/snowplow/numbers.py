@@ -24,8 +24,8 @@ def to_integer(text: str) -> int | None:
 def to_double(text: str) -> float | None:
     """A finite decimal number in ASCII with an optional exponent, None when the text is none.
 
-    Covers what Enrich writes: `Float.toString` (`1.0E-5`) and `BigDecimal.toString` (`1E+3`). Blanks around it are passed
-    over, as Java and Python both do for doubles and not for integers.
+    Covers what Enrich writes: `Float.toString` (`1.0E-5`) and `BigDecimal.toString` (`1E+3`). Blanks around it are
+    passed over, as Java and Python both do for doubles and not for integers.
     """
     try:
         number = float(text)
