@@ -10,7 +10,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import dagster as dg
 from dagster._utils.interrupts import check_captured_interrupt
@@ -40,6 +40,21 @@ class LoadConfig(dg.Config):
         return Narrowing(tuple(self.hours) if self.hours is not None else None, self.max_events)
 
 
+Observer = Callable[[str, int, int], None]
+
+_observers: list[Observer] = []
+
+
+@contextlib.contextmanager
+def observed_by(observer: Observer) -> Iterator[None]:
+    """Call `observer(unit, done, total)` as steps of in-process runs go on: the terminal's progress bar."""
+    _observers.append(observer)
+    try:
+        yield
+    finally:
+        _observers.remove(observer)
+
+
 class ProgressLog:
     """Writes rate and remaining time to the run's log every few seconds, never per batch.
 
@@ -52,6 +67,8 @@ class ProgressLog:
         self._started = self._last = time.monotonic()
 
     def __call__(self, done: int, total: int) -> None:
+        for observer in _observers:
+            observer(self._unit, done, total)
         now = time.monotonic()
         if now - self._last < _PROGRESS_SECONDS:
             return

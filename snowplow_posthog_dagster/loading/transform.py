@@ -160,7 +160,7 @@ def _count_mapped(tally: _Tally, outcome: Mapped, app: str, arrival: str) -> Non
 
 def _letter(rejected: Rejected, found: ArchiveObject, day: dt.date, *, strict: bool) -> dict[str, object]:
     return bad_row(
-        rejected, bucket=found.bucket, key=found.key, object_id=found.object_id, day=f"{day:%Y-%m-%d}", strict=strict
+        rejected, bucket=found.bucket, key=found.key, object_id=found.object_id, day=day, payload=not strict
     )
 
 

@@ -1,0 +1,174 @@
+"""`doctor`: is everything there that a load needs? Each failure says what to fix.
+
+settings -> AWS credentials -> archive (list, read) -> workspace (write) -> PostHog (host, key, project)
+-> one test event by PostHog's own client, found again by query.
+"""
+
+import time
+import uuid
+from collections.abc import Callable
+from typing import Annotated
+
+import boto3
+import typer
+import urllib3
+
+from snowplow_posthog_dagster.commands.terminal import announce_sending, err, out, settings
+from snowplow_posthog_dagster.errors import SettingsError, SnowplowPostHogError
+from snowplow_posthog_dagster.loading.setup import archive_of, connection_of, mapper_of, workspace_of
+from snowplow_posthog_dagster.posthog.query import QueryClient, application_host, quoted
+from snowplow_posthog_dagster.settings import Settings
+from snowplow_posthog_dagster.storage.archive import is_data
+from snowplow_posthog_dagster.storage.s3 import Bucket, connect
+from snowplow_posthog_dagster.storage.target import check_target
+
+Check = Callable[[Settings], str]
+
+_SEEN_TRIES = 20
+_SEEN_PAUSE_SECONDS = 3.0
+
+
+def doctor(
+    test_event: Annotated[bool, typer.Option(help="Send one test event and wait to find it by query.")] = True,
+    yes: Annotated[bool, typer.Option("--yes", help="Go on although the target is marked production.")] = False,
+) -> None:
+    """Check settings, S3 and PostHog, and say what to fix."""
+    current = settings()
+    failed = sum(not _passes(name, check, current) for name, check in CHECKS)
+    if test_event and not failed:
+        announce_sending(current, "1 test event", yes=yes)
+        failed += not _passes("test event", _test_event, current)
+    if failed:
+        err.print(f"{failed} checks failed.")
+        raise typer.Exit(1)
+    out.print("All is well.")
+
+
+def _passes(name: str, check: Check, current: Settings) -> bool:
+    try:
+        out.print(f"[green]ok[/]    {name}: {check(current)}")
+    except SnowplowPostHogError as error:
+        out.print(f"[bold red]fails[/] {name}: {error}")
+        return False
+    return True
+
+
+def _settings(current: Settings) -> str:
+    bucket, prefix = current.workspace_place
+    mapping = mapper_of(current)
+    return (
+        f"archive {current.archive_bucket}, workspace s3://{bucket}/{prefix}, target"
+        f" {current.environment.posthog_target}, mapping version {mapping.mapping_version}"
+    )
+
+
+def _credentials(current: Settings) -> str:
+    found = boto3.session.Session(profile_name=current.file.s3.profile).get_credentials()
+    if found is None:
+        raise SettingsError("no AWS credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile or a role")
+    return f"from {found.method} (key id ending in {(found.access_key or '')[-4:]})"
+
+
+def _archive(current: Settings) -> str:
+    archive = archive_of(current, connection_of(current))
+    entry = archive.entries[-1]
+    found = next((listed for listed in archive.bucket.list(entry.prefix) if is_data(listed)), None)
+    if found is None:
+        raise SettingsError(
+            f"s3://{archive.bucket.name}/{entry.prefix} can be listed and holds no data; check `archive:` in the settings"
+        )
+    _, chunks = archive.bucket.stream(found.key, etag=found.etag, chunk_bytes=1024)
+    next(chunks, b"")
+    return f"listed and read s3://{archive.bucket.name}/{found.key}"
+
+
+def _workspace(current: Settings) -> str:
+    workspace = workspace_of(current, connection_of(current))
+    key = workspace.key("leases", None, "doctor", uuid.uuid4().hex)
+    bucket = Bucket(connect(connection_of(current)), workspace.bucket.name, current.put_options)
+    bucket.put(key, b"{}")
+    bucket.delete([key])
+    return f"wrote, and deleted, below s3://{workspace.bucket.name}/{workspace.root}"
+
+
+def _host(current: Settings) -> str:
+    section = current.file.delivery
+    with urllib3.PoolManager(timeout=10.0, retries=False, ca_certs=section.ca_bundle) as pool:
+        try:
+            status = pool.request("GET", f"{current.host}/", redirect=False).status
+        except urllib3.exceptions.HTTPError as error:
+            raise SettingsError(f"{current.host} cannot be reached: {error}; check POSTHOG_HOST") from None
+    return f"{current.host} answers ({status})"
+
+
+def _key(current: Settings) -> str:
+    identity = current.target_identity
+    warning = "" if current.project_api_key.startswith("phc_") else " (project keys usually begin with phc_)"
+    return f"fingerprint {identity.key_fingerprint}{warning}"
+
+
+def _project(current: Settings) -> str:
+    query = _query_client(current)
+    if query is None:
+        return "not checked: set POSTHOG_PERSONAL_API_KEY and POSTHOG_PROJECT_ID to compare them"
+    project = query.project()
+    if project.api_token != current.project_api_key:
+        raise SettingsError(
+            f"POSTHOG_PROJECT_API_KEY does not belong to project {project.project_id} ({project.name}); events would"
+            " go elsewhere: copy the key from that project's settings"
+        )
+    return f"project {project.project_id} is {project.name!r} and the capture key belongs to it"
+
+
+def _target(current: Settings) -> str:
+    workspace = workspace_of(current, connection_of(current))
+    check_target(workspace, current.target_identity)
+    return f"{workspace.target} stands for {current.host}, project {current.environment.posthog_project_id or '?'}"
+
+
+def _query_client(current: Settings) -> QueryClient | None:
+    personal, project = current.environment.posthog_personal_api_key, current.environment.posthog_project_id
+    if personal is None or project is None:
+        return None
+    section = current.file.delivery
+    return QueryClient(
+        current.host, project, personal.get_secret_value(), ca_bundle=section.ca_bundle, proxy=section.proxy
+    )
+
+
+def _test_event(current: Settings) -> str:
+    """One event by PostHog's own client, as its documentation would have it, then found again by query."""
+    from posthog import Posthog
+
+    marker = str(uuid.uuid4())
+    client = Posthog(current.project_api_key, host=current.host, sync_mode=True, gzip=True)
+    client.capture(
+        "snowplow_posthog_doctor",
+        distinct_id=f"doctor-{marker}",
+        uuid=marker,
+        properties={"$process_person_profile": False, "$geoip_disable": True},
+    )
+    client.shutdown()
+    query = _query_client(current)
+    if query is None:
+        return f"sent (uuid {marker}); without a personal key it is not looked for"
+    for _ in range(_SEEN_TRIES):
+        if query.rows(f"select uuid from events where uuid in ({quoted(marker)}) limit 1"):
+            return f"sent and found again in {application_host(current.host)} (uuid {marker})"
+        time.sleep(_SEEN_PAUSE_SECONDS)
+    raise SettingsError(
+        f"the test event {marker} was accepted but did not appear within {_SEEN_TRIES * _SEEN_PAUSE_SECONDS:.0f} s:"
+        " unknown key, billing limit, or ingestion is behind; look in PostHog before loading"
+    )
+
+
+CHECKS: tuple[tuple[str, Check], ...] = (
+    ("settings", _settings),
+    ("AWS credentials", _credentials),
+    ("archive", _archive),
+    ("workspace", _workspace),
+    ("PostHog host", _host),
+    ("project API key", _key),
+    ("project", _project),
+    ("target", _target),
+)

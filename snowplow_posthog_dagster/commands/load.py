@@ -1,0 +1,146 @@
+"""`load`: a materialization of one day in the terminal, with a progress bar.
+
+It is a Dagster run like any other (it shows in the UI when DAGSTER_HOME is the same), executed in this
+process, so it starts in two seconds.
+"""
+
+import contextlib
+import datetime as dt
+import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from snowplow_posthog_dagster.commands.terminal import (
+    announce_sending,
+    counts_table,
+    err,
+    friendly_errors,
+    out,
+    settings,
+)
+from snowplow_posthog_dagster.loading.setup import connection_of, workspace_of
+from snowplow_posthog_dagster.settings import Settings
+from snowplow_posthog_dagster.storage.day_log import DayLog
+
+if TYPE_CHECKING:
+    from dagster import DagsterInstance
+
+ASSETS = ("snowplow_manifest", "posthog_batches", "posthog_events")
+
+
+def load(
+    day: Annotated[str, typer.Argument(help="The UTC day of the archive path, YYYY-MM-DD.")],
+    hour: Annotated[list[int] | None, typer.Option("--hour", min=0, max=23, help="Only this hour; repeatable.")] = None,
+    max_events: Annotated[int | None, typer.Option(min=1, help="Send at most so many events.")] = None,
+    now: Annotated[bool, typer.Option("--now", help="Do not wait for another run of the same day.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Go on although the target is marked production.")] = False,
+) -> None:
+    """Load one day of the archive into PostHog; only what is not done yet."""
+    current = settings()
+    with friendly_errors():
+        chosen = _day(day)
+        narrowed = f"hours {sorted(hour)} of " if hour else ""
+        limit = f"at most {max_events:,} events of " if max_events else ""
+        announce_sending(current, f"{limit}{narrowed}{chosen}", yes=yes)
+        config = {"hours": sorted(hour) if hour else None, "max_events": max_events, "now": now}
+        with instance() as dagster_instance, progress_bar():
+            result = materialize(current, chosen, dagster_instance, config)
+        for line in result.errors:
+            err.print(f"[bold red]failed[/]: {line}")
+        show_day(current, chosen)
+    if result.errors:
+        raise typer.Exit(1)
+
+
+def _day(text: str) -> dt.date:
+    try:
+        return dt.date.fromisoformat(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is not a day; expected YYYY-MM-DD") from None
+
+
+class MaterializeResult:
+    """What a run in this process did: per asset its metadata, and the errors of failed steps."""
+
+    def __init__(self, metadata: dict[str, dict[str, Any]], errors: list[str]) -> None:
+        self.metadata = metadata
+        self.errors = errors
+
+
+def materialize(
+    current: Settings, day: dt.date, dagster_instance: "DagsterInstance", config: dict[str, Any] | None = None
+) -> MaterializeResult:
+    """Materialize the three assets of a day in this process.
+
+    `config` is the run config of every asset (hours, max_events, now).
+    """
+    from snowplow_posthog_dagster.definitions import build_definitions
+
+    given = {name: value for name, value in (config or {}).items() if value is not None}
+    definitions = build_definitions(current)
+    job = definitions.resolve_implicit_global_asset_job_def()
+    result = job.execute_in_process(
+        partition_key=day.isoformat(),
+        instance=dagster_instance,
+        raise_on_error=False,
+        run_config={
+            "ops": {node.name: {"config": given} for node in job.graph.nodes},
+            "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
+        },
+    )
+    metadata = {
+        event.asset_key.path[-1]: {
+            name: getattr(value, "value", None) for name, value in event.step_materialization_data.materialization.metadata.items()
+        }
+        for event in result.get_asset_materialization_events()
+        if event.asset_key
+    }
+    return MaterializeResult(metadata, [_cause(event) for event in result.get_step_failure_events()])
+
+
+def _cause(event: Any) -> str:
+    error = event.step_failure_data.error
+    while error and error.cause:
+        error = error.cause
+    return str(error.message).strip() if error else "unknown"
+
+
+@contextlib.contextmanager
+def instance() -> "Iterator[DagsterInstance]":
+    """The instance of DAGSTER_HOME, or one that leaves no history."""
+    from dagster import DagsterInstance
+
+    if os.environ.get("DAGSTER_HOME"):
+        with DagsterInstance.get() as found:
+            yield found
+    else:
+        err.print("DAGSTER_HOME is not set: the run leaves no history in Dagster (the day log remembers it anyway).")
+        with DagsterInstance.ephemeral() as found:
+            yield found
+
+
+@contextlib.contextmanager
+def progress_bar() -> Iterator[None]:
+    """Show the steps of in-process runs as bars."""
+    from snowplow_posthog_dagster.assets.run import observed_by
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=err, transient=True) as bars:
+        tasks: dict[str, Any] = {}
+
+        def observe(unit: str, done: int, total: int) -> None:
+            if unit not in tasks:
+                tasks[unit] = bars.add_task(unit, total=total)
+            bars.update(tasks[unit], completed=done, total=total)
+
+        with observed_by(observe):
+            yield
+
+
+def show_day(current: Settings, day: dt.date) -> None:
+    """Print the counting equation of a day, from its log."""
+    workspace = workspace_of(current, connection_of(current))
+    out.print(counts_table([(f"{day}", DayLog(workspace, day).state().counts())], "The counting equation"))

@@ -1,0 +1,98 @@
+"""`preview`: records beside the PostHog events that they become. Nothing is sent."""
+
+import itertools
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.columns import Columns
+from rich.json import JSON
+from rich.panel import Panel
+from rich.table import Table
+
+from snowplow_posthog_dagster.commands.pipes import chunks_of
+from snowplow_posthog_dagster.commands.terminal import err, friendly_errors, out, settings
+from snowplow_posthog_dagster.loading.setup import connection_of, mapper_of
+from snowplow_posthog_dagster.mapping.outcome import Filtered, Mapped
+from snowplow_posthog_dagster.settings import Settings
+from snowplow_posthog_dagster.snowplow.columns import COLUMNS
+from snowplow_posthog_dagster.snowplow.lines import records
+from snowplow_posthog_dagster.snowplow.record import Record, Rejected
+from snowplow_posthog_dagster.storage.archive import is_data
+from snowplow_posthog_dagster.storage.inflate import CHUNK_BYTES, inflate
+from snowplow_posthog_dagster.storage.s3 import Bucket, connect
+
+_LONG = 160
+
+
+def preview(
+    place: Annotated[str, typer.Argument(help="A file, s3://bucket/prefix, or a key of the archive bucket.")],
+    line: Annotated[int | None, typer.Option(min=1, help="Only the records of this physical line.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Show at most so many records.")] = 5,
+) -> None:
+    """Show records beside the PostHog events they become; sends nothing, writes nothing."""
+    current = settings()
+    with friendly_errors():
+        to_event = mapper_of(current).for_object(object_id="preview", archive_day="preview")
+        chosen = (
+            (name, record) for name, record in _records(current, place) if line is None or record.line == line
+        )
+        shown = 0
+        for name, record in itertools.islice(chosen, limit):
+            outcome = record if isinstance(record, Rejected) else to_event(record)
+            show(name, record, outcome)
+            shown += 1
+    err.print(f"{shown} records shown; nothing was sent.")
+
+
+def _records(current: Settings, place: str) -> Iterator[tuple[str, Record | Rejected]]:
+    if Path(place).exists():
+        with Path(place).open("rb") as source:
+            for record in records(inflate(chunks_of(source))):
+                yield place, record
+        return
+    client = connect(connection_of(current))
+    name, _, prefix = place.removeprefix("s3://").partition("/")
+    bucket = Bucket(client, name) if place.startswith("s3://") else Bucket(client, current.archive_bucket)
+    for listed in bucket.list(prefix if place.startswith("s3://") else place):
+        if is_data(listed):
+            _, chunks = bucket.stream(listed.key, etag=listed.etag, chunk_bytes=CHUNK_BYTES)
+            for record in records(inflate(chunks)):
+                yield f"s3://{bucket.name}/{listed.key}", record
+
+
+def show(name: str, record: Record | Rejected, outcome: Mapped | Filtered | Rejected) -> None:
+    """Print one record and what it becomes."""
+    left = _fields(record) if isinstance(record, Record) else f"{len(record.raw):,} bytes that are no record"
+    if isinstance(outcome, Mapped):
+        right, title = JSON(_shortened(outcome.event)), "PostHog event"
+    elif isinstance(outcome, Filtered):
+        right, title = f"filtered by the rule {outcome.rule}", "filtered"
+    else:
+        lines = [f"{error.column or 'line'}: {error.message} (found {error.value[:60]!r})" for error in outcome.errors]
+        right, title = "\n".join(lines), "dead letter"
+    out.rule(f"{name}, line {record.line}, byte {record.offset}")
+    width = max(40, (out.width - 4) // 2)
+    out.print(Columns([Panel(left, title="Snowplow record", width=width), Panel(right, title=title, width=width)]))
+
+
+def _fields(record: Record) -> Table:
+    table = Table(show_header=False, box=None, padding=(0, 1))
+    for column, value in zip(COLUMNS, record.fields, strict=True):
+        if value:
+            table.add_row(f"[dim]{column.name}[/]", _cut(value).replace("[", r"\["))
+    return table
+
+
+def _cut(value: str) -> str:
+    return value if len(value) <= _LONG else f"{value[:_LONG]}... ({len(value):,} characters)"
+
+
+def _shortened(event: bytes) -> str:
+    content = json.loads(event)
+    content["properties"] = {
+        name: _cut(value) if isinstance(value, str) else value for name, value in content["properties"].items()
+    }
+    return json.dumps(content)

@@ -1,0 +1,71 @@
+"""What the commands share: consoles, settings with friendly errors, the line before anything is sent."""
+
+import contextlib
+from collections.abc import Iterator
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from snowplow_posthog_dagster.errors import SnowplowPostHogError
+from snowplow_posthog_dagster.settings import Settings, load
+from snowplow_posthog_dagster.storage.counts import Counts
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+FAILED = 1
+USAGE = 2
+
+
+@contextlib.contextmanager
+def friendly_errors() -> Iterator[None]:
+    """End a command with the error's own words instead of a traceback."""
+    try:
+        yield
+    except SnowplowPostHogError as error:
+        err.print(f"[bold red]{type(error).__name__}[/]: {_plain(str(error))}")
+        raise typer.Exit(FAILED) from None
+
+
+def _plain(text: str) -> str:
+    return text.replace("[", r"\[")
+
+
+def settings() -> Settings:
+    """The settings of the environment, or the end of the command with what is wrong."""
+    with friendly_errors():
+        return load()
+
+
+def announce_sending(current: Settings, what: str, *, yes: bool) -> None:
+    """Say where events will go before any of them goes; a production target needs `--yes`."""
+    identity = current.target_identity
+    production = current.file.delivery.production
+    out.print(
+        f"Sending {what} to [bold]{identity.host}[/], project {identity.project_id or '(id not set)'},"
+        f" target {current.environment.posthog_target}{' [bold red](production)[/]' if production else ''}."
+    )
+    if production and not yes:
+        err.print("This target is marked `production: true`. PostHog cannot delete selectively; add --yes to go on.")
+        raise typer.Exit(USAGE)
+
+
+def counts_table(rows: list[tuple[str, Counts]], title: str) -> Table:
+    """The counting equation, a row each."""
+    table = Table(title=title, title_justify="left", header_style="bold")
+    table.add_column("day")
+    for name in ("records", "= mapped", "+ dead letters", "+ filtered", "+ repeats"):
+        table.add_column(name, justify="right")
+    for name in ("mapped", "= acknowledged", "+ refused", "+ pending", "+ withdrawn"):
+        table.add_column(name, justify="right", style="cyan")
+    for day, counts in rows:
+        table.add_row(day, *(f"{number:,}" for number in _numbers(counts)))
+    return table
+
+
+def _numbers(counts: Counts) -> tuple[int, ...]:
+    return (
+        counts.records, counts.mapped, counts.dead_letters, counts.filtered, counts.repeats,
+        counts.mapped, counts.acknowledged, counts.delivery_dead_letters, counts.pending, counts.withdrawn,
+    )  # fmt: skip
