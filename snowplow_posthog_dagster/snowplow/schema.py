@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 _URI = re.compile(
-    r"iglu:([a-zA-Z0-9_.-]+)/([a-zA-Z0-9_.-]+)/([a-zA-Z0-9_-]+)/(0|[1-9][0-9]*)-(0|[1-9][0-9]*)-(0|[1-9][0-9]*)"
+    r"iglu:([a-zA-Z0-9_.-]+)/([a-zA-Z0-9_-]+)/([a-zA-Z0-9_-]+)/(0|[1-9][0-9]*)-(0|[1-9][0-9]*)-(0|[1-9][0-9]*)"
 )
 _SEPARATORS = re.compile(r"[.-]")
 _CAPITAL = re.compile(r"([^A-Z_])([A-Z])")

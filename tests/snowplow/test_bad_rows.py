@@ -22,7 +22,7 @@ BADROWS = "iglu:com.snowplowanalytics.snowplow.badrows"
 def row_of(rejected: object, **changes: Any) -> dict[str, Any]:
     """The dead letter after its way through a JSON line; it must have the shape that Iglu Central prescribes."""
     assert isinstance(rejected, Rejected), rejected
-    row = json.loads(json.dumps(bad_row(rejected, **{**PLACE, **changes}), ensure_ascii=False))
+    row: dict[str, Any] = json.loads(json.dumps(bad_row(rejected, **{**PLACE, **changes}), ensure_ascii=False))
     assert_passes_for_a_bad_row(row)
     return row
 
