@@ -72,7 +72,7 @@ def _credentials(current: Settings) -> str:
 def _archive(current: Settings) -> str:
     archive = archive_of(current, connection_of(current))
     entry = archive.entries[-1]
-    found = next((listed for listed in archive.bucket.list(entry.prefix) if is_data(listed)), None)
+    found = next((listed for listed in archive.bucket.listing(entry.prefix) if is_data(listed)), None)
     if found is None:
         raise SettingsError(
             f"s3://{archive.bucket.name}/{entry.prefix} can be listed and holds no data; check `archive:` in the settings"

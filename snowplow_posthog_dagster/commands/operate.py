@@ -60,7 +60,7 @@ def status(
 def logged_days(workspace: Workspace) -> list[dt.date]:
     """The days that have a log, oldest first."""
     found = {
-        match.group(1) for listed in workspace.bucket.list(workspace.folder("log")) if (match := _DAY.search(listed.key))
+        match.group(1) for listed in workspace.bucket.listing(workspace.folder("log")) if (match := _DAY.search(listed.key))
     }
     return [dt.date.fromisoformat(day) for day in sorted(found)]
 

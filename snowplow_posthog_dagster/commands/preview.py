@@ -56,7 +56,7 @@ def _records(current: Settings, place: str) -> Iterator[tuple[str, Record | Reje
     client = connect(connection_of(current))
     name, _, prefix = place.removeprefix("s3://").partition("/")
     bucket = Bucket(client, name) if place.startswith("s3://") else Bucket(client, current.archive_bucket)
-    for listed in bucket.list(prefix if place.startswith("s3://") else place):
+    for listed in bucket.listing(prefix if place.startswith("s3://") else place):
         if is_data(listed):
             _, chunks = bucket.stream(listed.key, etag=listed.etag, chunk_bytes=CHUNK_BYTES)
             for record in records(inflate(chunks)):

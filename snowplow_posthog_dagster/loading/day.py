@@ -88,7 +88,7 @@ class DayLoad:
 
     def _manifested(self) -> set[str]:
         known = set()
-        for listed in self.workspace.bucket.list(self.workspace.folder("manifests", self.day)):
+        for listed in self.workspace.bucket.listing(self.workspace.folder("manifests", self.day)):
             known.update(json.loads(line)["object"] for line in self.workspace.read_lines(listed.key))
         return known
 
@@ -248,10 +248,11 @@ class DayLoad:
         for known in state.objects.values():
             if not self.narrowing.wants(known.hour):
                 continue
+            revision = known.done.revision if known.done else known.revision
             for batch in known.deliverable:
                 wanted = batch.open if left is None else batch.open.take(left)
                 if wanted:
-                    found.append(OpenBatch(known.object_id, known.revision, batch.note, wanted))
+                    found.append(OpenBatch(known.object_id, revision, batch.note, wanted))
                 left = None if left is None else left - len(wanted)
         return found
 

@@ -123,7 +123,7 @@ class Archive:
             return [found for listing in listings for found in listing]
 
     def _objects(self, entry: ArchiveEntry, day: dt.date, hour: int | None) -> list[ArchiveObject]:
-        listing = self.bucket.list(entry.key_prefix(day, hour or 0))
+        listing = self.bucket.listing(entry.key_prefix(day, hour or 0))
         return [self._object(item, hour, entry.source) for item in listing if is_data(item)]
 
     def _object(self, listed: Listed, hour: int | None, source: str) -> ArchiveObject:

@@ -39,7 +39,7 @@ class DayLog:
 
     def segment_names(self) -> list[str]:
         """The keys of the day's segments, sorted: one LIST."""
-        return sorted(listed.key for listed in self.workspace.bucket.list(self.workspace.folder("log", self.day)))
+        return sorted(listed.key for listed in self.workspace.bucket.listing(self.workspace.folder("log", self.day)))
 
     def snapshot(self) -> tuple[list[str], list[Entry]]:
         """The names of all segments and the union of their entries.

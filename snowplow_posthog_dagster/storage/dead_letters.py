@@ -67,4 +67,4 @@ def read_dead_letters(workspace: Workspace, day: dt.date, stage: str, name: str)
 def dead_letter_files(workspace: Workspace, day: dt.date, stage: str) -> list[str]:
     """The names of the files that lie there for a day, listed or not by the log."""
     folder = dead_letter_folder(workspace, day, stage)
-    return sorted(listed.key[len(folder) :] for listed in workspace.bucket.list(folder))
+    return sorted(listed.key[len(folder) :] for listed in workspace.bucket.listing(folder))

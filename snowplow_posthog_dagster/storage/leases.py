@@ -36,7 +36,7 @@ class Live:
 
 def live_leases(workspace: Workspace, folder: str, own_key: str) -> list[Live]:
     """The leases under `folder` that are younger than 15 s, measured against `own_key`, just written."""
-    listed = list(workspace.bucket.list(folder))
+    listed = list(workspace.bucket.listing(folder))
     own = next((item.modified for item in listed if item.key == own_key), None)
     if own is None:
         return []
@@ -151,7 +151,7 @@ def holder_of(workspace: Workspace, day: dt.date) -> str | None:
     A reader has no lease of its own to compare ages with, so it writes a marker under a name that no run has.
     """
     folder = workspace.key("leases", None, f"day={day:%Y-%m-%d}") + "/"
-    if not any(item.key.endswith("/" + _HOLDING) for item in workspace.bucket.list(folder)):
+    if not any(item.key.endswith("/" + _HOLDING) for item in workspace.bucket.listing(folder)):
         return None
     marker = f"{folder}-reader/looking"
     workspace.bucket.put(marker, b"{}")

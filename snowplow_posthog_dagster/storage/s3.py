@@ -111,7 +111,7 @@ class Bucket:
     name: str
     put_options: dict[str, str] = field(default_factory=dict)
 
-    def list(self, prefix: str, *, start_after: str = "") -> Iterator[Listed]:
+    def listing(self, prefix: str, *, start_after: str = "") -> Iterator[Listed]:
         """Yield every key under `prefix`, page by page, in S3's order."""
         with self._translated("list", prefix):
             pages = self.client.get_paginator("list_objects_v2").paginate(

@@ -27,6 +27,7 @@ from snowplow_posthog_dagster.storage.entries import (
     Replayed,
     Skip,
     Superseded,
+    Unskip,
     digest_of,
     line_of,
 )
@@ -154,19 +155,20 @@ def fold(entries: Iterable[Entry]) -> DayState:
 
 
 def _object_state(name: str, entries: list[Entry]) -> ObjectState:
-    revision = max(_revision(entry) for entry in entries)
+    highest = max(_revision(entry) for entry in entries)
+    revision = _result_revision(entries)
     current = [entry for entry in entries if _revision(entry) == revision]
     delivered = [entry for entry in entries if isinstance(entry, Delivered)]
     done = _winner([entry for entry in current if isinstance(entry, Done)], delivered)
     replayed = _accepted([entry for entry in current if isinstance(entry, Replayed)])
     batches = _batches(revision, done, replayed, delivered)
-    skip = min((entry for entry in current if isinstance(entry, Skip)), key=digest_of, default=None)
+    skip = _first(entry for entry in entries if isinstance(entry, Skip) and entry.revision == highest)
     broken = sorted((entry for entry in current if isinstance(entry, Broken)), key=lambda entry: entry.next_try)
     superseded = any(isinstance(entry, Superseded) for entry in current)
     gone = any(isinstance(entry, Gone) for entry in current)
     return ObjectState(
         object_id=name,
-        revision=revision,
+        revision=highest,
         status=_status(skip, done, broken, superseded=superseded, gone=gone),
         key=next((key for entry in entries if (key := getattr(entry, "key", ""))), ""),
         hour=next((hour for entry in entries if (hour := getattr(entry, "hour", None)) is not None), None),
@@ -180,6 +182,26 @@ def _object_state(name: str, entries: list[Entry]) -> ObjectState:
         resent=_resent(revision, batches, delivered),
         purged=frozenset(entry.what for entry in current if isinstance(entry, Purged)),
     )
+
+
+def _result_revision(entries: list[Entry]) -> int:
+    """The revision whose results count: the highest one.
+
+    A skip and its unskip lie over a finished result without replacing it, so that what was acknowledged
+    before stays counted and an unskip goes on where the skip stopped.
+    """
+    revisions = sorted({_revision(entry) for entry in entries}, reverse=True)
+    for revision in revisions:
+        current = [entry for entry in entries if _revision(entry) == revision]
+        if any(isinstance(entry, Done) for entry in current):
+            return revision
+        if not all(isinstance(entry, (Skip, Unskip)) for entry in current):
+            break
+    return revisions[0]
+
+
+def _first(entries: Iterable[Skip]) -> Skip | None:
+    return min(entries, key=digest_of, default=None)
 
 
 def _revision(entry: Entry) -> int:

@@ -98,7 +98,7 @@ class Workspace:
 
     def control_entries(self) -> list[dict[str, Any]]:
         """All control entries, oldest name first."""
-        keys = sorted(listed.key for listed in self.bucket.list(self.folder("control")))
+        keys = sorted(listed.key for listed in self.bucket.listing(self.folder("control")))
         return [json.loads(self.bucket.get(key)) for key in keys]
 
 

@@ -157,6 +157,28 @@ def test_a_skip_withdraws_what_was_not_sent() -> None:
     assert (state.counts().acknowledged, state.counts().withdrawn, state.counts().pending) == (4, 6, 0)
 
 
+def test_an_unskip_goes_on_where_the_skip_stopped() -> None:
+    log = [
+        done("a", [note("x", 10)]),
+        delivered("a", "x", 0, 4),
+        Skip(object="a", revision=1, reason="r", by="me", at=AT),
+    ]
+    skipped = fold(log).counts()
+    assert (skipped.acknowledged, skipped.withdrawn, skipped.resent) == (4, 6, 0)
+    again = fold([*log, Unskip(object="a", revision=2, by="me", at=AT)])
+    assert again.objects["a"].status == "done" and again.objects["a"].revision == 2
+    assert (again.counts().acknowledged, again.counts().pending, again.counts().resent) == (4, 6, 0)
+
+
+def test_an_unskip_of_a_broken_object_makes_it_pending_at_once() -> None:
+    log = [
+        broken("a", "2099-01-01"),
+        Skip(object="a", revision=1, reason="r", by="me", at=AT),
+        Unskip(object="a", revision=2, by="me", at=AT),
+    ]
+    assert fold(log).objects["a"].status == "pending"
+
+
 def test_a_remap_makes_the_object_pending_until_it_is_done_again() -> None:
     log = [done("a", [note("x", 10)]), delivered("a", "x", 0, 10), Remap(object="a", revision=1, by="me", at=AT)]
     assert fold(log).objects["a"].status == "pending"
