@@ -319,6 +319,10 @@ PROPERTY_NAMES: frozenset[str] = frozenset(map(property_name, Properties.__struc
 """Every name that a property of our own can have; flattened data keeps off them."""
 
 
+DEFAULTS: dict[str, Any] = dict(zip(Properties.__struct_fields__, Properties.__struct_defaults__, strict=True))
+"""Attribute -> the value that is never sent."""
+
+
 class _Table(dict[str, Value | None]):
     """Text -> value, with a strict function for every text that is not in the table.
 

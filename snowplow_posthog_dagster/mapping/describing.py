@@ -1,0 +1,54 @@
+"""PostHog's vocabulary: every module that sets properties, in the order in which they build on each other.
+
+Apps come before browsers (an app's user agent is its HTTP library's), the page before its referrer and campaign.
+"""
+
+from collections.abc import Callable
+
+from snowplow_posthog_dagster.mapping import app, browser, campaign, commerce, geo, page, referrer
+from snowplow_posthog_dagster.mapping.identity import CLIENT_SESSION, Found
+from snowplow_posthog_dagster.mapping.properties import Properties
+from snowplow_posthog_dagster.mapping.reading import Data, Entity
+from snowplow_posthog_dagster.mapping.settings import MappingSettings
+
+ENTITIES_READ = (
+    *(browser.YAUAA, browser.UA_PARSER, page.WEB_PAGE, CLIENT_SESSION, commerce.ORDER),
+    *(app.MOBILE, app.APPLICATION, app.SCREEN),
+)
+"""The entities that the rules read by themselves; the settings may name more."""
+
+Describe = Callable[[Properties, Found, Entity | None, str], None]
+
+
+def compile_description(settings: MappingSettings) -> Describe:
+    """The function that sets PostHog's properties; it takes the event's own data and its PostHog name as well."""
+    locate = geo.compile_geo(settings)
+    parse_user_agent = settings.properties.parse_user_agent
+
+    def describe(properties: Properties, found: Found, event: Entity | None, name: str) -> None:
+        locate(properties)
+        if event is not None and type(event.data) is dict:
+            describe_event(properties, found, event.data)
+        elif properties.event.startswith("transaction"):
+            commerce.describe_legacy_order(properties)
+        if found:
+            app.describe_app(properties, found)
+        if app.MOBILE not in found:
+            browser.describe_browser(properties, found, parse_user_agent=parse_user_agent)
+        page.describe_page(properties, found)
+        referrer.describe_referrer(properties, is_pageview=name == "$pageview")
+        campaign.attribute(properties)
+        app.describe_library(properties)
+
+    return describe
+
+
+def describe_event(properties: Properties, found: Found, data: Data) -> None:
+    """Set what the data of a self-describing event say beside themselves."""
+    kind = properties.event_name
+    if kind == "screen_view":
+        app.describe_screen_view(properties, data)
+    elif kind == "link_click":
+        page.describe_link(properties, data)
+    elif kind == "snowplow_ecommerce_action":
+        commerce.describe_order(properties, data, found)

@@ -1,0 +1,64 @@
+"""When it happened: the timestamp that PostHog gets.
+
+`derived_tstamp` is Snowplow's best guess, the collector's arrival time corrected by the device's own clock. When that
+clock was broken the guess is absurd, and PostHog would move a timestamp of the future to the moment of the load,
+another one in every replay. So a time before 2000 or more than 23 h after arrival is replaced by the time of arrival;
+the event is noted and keeps the original as `derived_tstamp` (GitLab found the same trap in a tracker that sent 1970).
+
+Timestamps are RFC 3339 with `Z` and milliseconds here: in this form texts compare like times.
+"""
+
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+from snowplow_posthog_dagster.mapping.properties import Properties
+from snowplow_posthog_dagster.mapping.rules import Rule
+
+RULES = (
+    Rule(
+        "timestamp",
+        "derived_tstamp, else collector_tstamp",
+        "RFC 3339, UTC, milliseconds. collector_tstamp also when derived_tstamp is before 2000 or more than 23 h after "
+        "it; then the original stays as the property `derived_tstamp` and the event is counted as `timestamp_replaced`.",
+    ),
+)
+
+EARLIEST = "2000-01-01T00:00:00.000Z"
+"""Before Snowplow, and before any clock that was ever set."""
+LATEST = "2100-01-01T00:00:00.000Z"
+"""A collector that says so is broken; PostHog would replace the timestamp by the time of the load."""
+FUTURE_MS = 23 * 3_600_000
+"""PostHog clamps what is more than 23 h ahead of its own clock (posthog.md 1.5)."""
+DAY_MS = 86_400_000
+
+_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - the texts are UTC, and naive arithmetic is twice as fast
+_MILLISECOND = timedelta(milliseconds=1)
+
+
+class EventTime(NamedTuple):
+    """The timestamp of an event, as text and in milliseconds since 1970 UTC."""
+
+    text: str
+    milliseconds: int
+    replaced: bool
+
+
+def event_time(properties: Properties) -> EventTime | None:
+    """The timestamp to send, None when no column holds a usable one. Takes `derived_tstamp` off when it is sent."""
+    derived, collector = properties.derived_tstamp, properties.collector_tstamp
+    arrival_is_usable = EARLIEST <= collector < LATEST
+    if EARLIEST <= derived < LATEST and (derived <= collector or not arrival_is_usable or not _ahead(derived, collector)):
+        properties.derived_tstamp = ""
+        return EventTime(derived, _milliseconds(derived), replaced=False)
+    if arrival_is_usable:
+        return EventTime(collector, _milliseconds(collector), replaced=bool(derived))
+    return None
+
+
+def _ahead(derived: str, collector: str) -> bool:
+    """Whether a time lies more than 23 h after arrival."""
+    return _milliseconds(derived) > _milliseconds(collector) + FUTURE_MS
+
+
+def _milliseconds(text: str) -> int:
+    return (datetime.fromisoformat(text[:23]) - _EPOCH) // _MILLISECOND

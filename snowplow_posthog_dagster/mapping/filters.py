@@ -1,0 +1,120 @@
+"""Which records are sent at all: filters of the settings, page pings, and the sample of users.
+
+A filter sees the record as it was collected, before privacy, so that one can filter by what must not leave. Every
+record that is kept out is counted under the name of its rule. The sample is drawn by a hash of the distinct_id: the
+same 10 % of the users on every day, with all their events, so that funnels and retention stay right.
+"""
+
+import re
+from collections.abc import Callable
+from hashlib import sha256
+from typing import NamedTuple
+
+from snowplow_posthog_dagster.mapping.browser import YAUAA
+from snowplow_posthog_dagster.mapping.identity import Found, value_at
+from snowplow_posthog_dagster.mapping.properties import Properties
+from snowplow_posthog_dagster.mapping.settings import Condition, MappingSettings, Sample
+
+IAB = "com.iab.snowplow/spiders_and_robots"
+
+SAMPLE, PAGE_PING, FORGOTTEN = "sample", "page_ping", "forgotten"
+
+_BOT_WORDS = re.compile(
+    r"bot|crawl|slurp|spider|archiv|spinn|sniff|seo|audit|survey|pingdom|worm|capture|browsershots|screenshots|analyz|"
+    r"index|thumb|check|facebook|PhantomJS|Headless|BingPreview|360User-agent|semalt"
+)
+"""As in Snowplow's own web model (dbt-snowplow-utils `filter_bots`), so that counts agree with it: case matters."""
+
+_LOCAL = re.compile(r"(?:.+\.)?localhost|127\.\d+\.\d+\.\d+|0\.0\.0\.0|\[?::1\]?|.+\.local", re.IGNORECASE)
+_STAGING = re.compile(r"(?:^|[.-])(?:staging|stage|stg)(?:[.-]|$)", re.IGNORECASE)
+
+Holds = Callable[[Properties, Found, str], bool]
+"""Whether a condition holds for columns, entities and the event's name."""
+
+
+class Filter(NamedTuple):
+    """Records for which `holds` is `filters_out` are filtered under `name`."""
+
+    name: str
+    holds: Holds
+    filters_out: bool
+
+
+def compile_filters(settings: MappingSettings) -> tuple[Filter, ...]:
+    """The filters in the order of the settings; the first that applies gives the name."""
+    filters = []
+    for rule in settings.filters:
+        condition = rule.drop or rule.keep
+        assert condition is not None  # noqa: S101 - FilterRule has exactly one
+        filters.append(Filter(rule.name, _compile_condition(condition), rule.drop is not None))
+    return tuple(filters)
+
+
+def compile_sample(sample: Sample) -> Callable[[str], bool] | None:
+    """Whether a distinct_id belongs to the sample; None when everybody does."""
+    if sample.percent >= 100:
+        return None
+    limit = int(sample.percent / 100 * 2**64)
+    salt = sample.salt.encode()
+
+    def belongs(distinct_id: str) -> bool:
+        return int.from_bytes(sha256(salt + distinct_id.encode()).digest()[:8], "big") < limit
+
+    return belongs
+
+
+def _compile_condition(condition: Condition) -> Holds:
+    parts: list[Holds] = []
+    if condition.app_id:
+        parts.append(lambda properties, found, event, ids=frozenset(condition.app_id): properties.app_id in ids)
+    if condition.platform:
+        parts.append(lambda properties, found, event, names=frozenset(condition.platform): properties.platform in names)
+    if condition.event:
+        parts.append(lambda properties, found, event, names=frozenset(condition.event): event in names)
+    if condition.bot:
+        signs = tuple(_BOT_SIGNS[sign] for sign in condition.bot)
+        parts.append(lambda properties, found, event: any(sign(properties, found) for sign in signs))
+    if condition.host:
+        hosts = tuple(_HOSTS[kind] for kind in condition.host)
+        parts.append(lambda properties, found, event: any(host(properties.page_urlhost) for host in hosts))
+    parts.extend(_compile_match(path, pattern) for path, pattern in condition.matches.items())
+    return lambda properties, found, event: all(part(properties, found, event) for part in parts)
+
+
+def _compile_match(path: str, pattern: str) -> Holds:
+    value_of, search = value_at(path), re.compile(pattern).search
+
+    def matches(properties: Properties, found: Found, event: str) -> bool:
+        return search(as_text(value_of(properties, found))) is not None
+
+    return matches
+
+
+def as_text(value: object) -> str:
+    """A value as filters see it: booleans as in JSON, nothing as empty text."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value)
+
+
+def _iab_says_bot(properties: Properties, found: Found) -> bool:
+    data = found.get(IAB)
+    return bool(data) and data is not None and data.get("spiderOrRobot") is True
+
+
+def _yauaa_says_bot(properties: Properties, found: Found) -> bool:
+    data = found.get(YAUAA)
+    if not data:
+        return False
+    classes = (str(data.get("deviceClass", "")), str(data.get("agentClass", "")))
+    return any(name.startswith(("Robot", "Hacker")) for name in classes)
+
+
+def _user_agent_says_bot(properties: Properties, found: Found) -> bool:
+    return _BOT_WORDS.search(properties.useragent) is not None
+
+
+_BOT_SIGNS = {"iab": _iab_says_bot, "yauaa": _yauaa_says_bot, "useragent": _user_agent_says_bot}
+_HOSTS: dict[str, Callable[[str], object]] = {"localhost": _LOCAL.fullmatch, "staging": _STAGING.search}

@@ -1,0 +1,179 @@
+"""Who did it, and which event it is: `uuid`, `distinct_id`, `$process_person_profile`, `$device_id`.
+
+PostHog finds duplicates by (day, event, distinct_id, uuid), so all of these are pure functions of the record: a
+replay, a retry or another split of the archive makes the same event again.
+
+An id that many people share (`anonymous`, `null`, `0`) would glue them into one person for good, so it counts as
+missing and the next of the chain is asked. `network_userid` is asked for browsers only: trackers on servers get a new
+one with every request. A record without any id becomes an event of nobody: its uuid is the distinct_id, and PostHog
+makes no person of it.
+"""
+
+import hashlib
+import uuid
+from collections.abc import Callable, Iterable, Mapping
+from operator import attrgetter
+from typing import Any
+
+from snowplow_posthog_dagster.mapping.paths import find, parse_path
+from snowplow_posthog_dagster.mapping.properties import Properties
+from snowplow_posthog_dagster.mapping.reading import Data
+from snowplow_posthog_dagster.mapping.rules import Rule
+from snowplow_posthog_dagster.mapping.settings import IdentitySettings
+from snowplow_posthog_dagster.snowplow.columns import INDEX, NAMES
+from snowplow_posthog_dagster.snowplow.record import Record
+
+RULES = (
+    Rule(
+        "uuid",
+        "event_id",
+        "In lower case if it is a UUID, else a version 5 UUID of the digest of the record's bytes. "
+        "`identity.duplicates: keep_all` makes one of event_id and the content instead.",
+    ),
+    Rule(
+        "distinct_id",
+        "user_id, domain_userid, client_session.userId, network_userid",
+        "The first legal one (`identity.distinct_id`); network_userid only on the platform `web`. None: the uuid, and "
+        "no person. More than 200 characters are cut, as PostHog does.",
+    ),
+    Rule(
+        "$process_person_profile",
+        "the source of distinct_id",
+        "True if distinct_id came from one of `identity.identified_by` (default user_id); `identity.person_profiles` "
+        "sets `never` or `always`.",
+    ),
+    Rule("$device_id", "domain_userid, client_session.userId, network_userid", "The first legal one."),
+    Rule("$set, $set_once", "`identity.person_properties`", "An allow-list, empty by default."),
+)
+
+Found = Mapping[str, Data]
+"""Schema `name` or `vendor/name` -> data of the first entity of it."""
+
+ILLEGAL_IDS = frozenset(
+    {
+        *("anonymous", "guest", "distinctid", "distinct_id", "id", "not_authenticated", "email", "undefined"),
+        *("true", "false", "nan", "none", "null", "0", "[object object]"),
+        *("00000000-0000-0000-0000-000000000000", "anonymous-user", "backend", "system", "user"),
+    }
+)
+"""Both lists of PostHog (person-utils.ts and v1/analytics/constants.rs), without case, blanks and quotes around."""
+
+MAX_ID = 200
+"""PostHog cuts a distinct_id after 200 characters; doing it here keeps events and their key the same."""
+
+PERSONAL_IDS = ("user_id", "domain_userid", "network_userid", "client_session.userId")
+"""Where ids of a person lie, whatever the chain of distinct_id is; `forget` looks at all of them."""
+
+CLIENT_SESSION = "com.snowplowanalytics.snowplow/client_session"
+
+_NAMESPACE = uuid.UUID("6c1f7d0e-5f0a-5b6e-9d57-0c8f4a3e2b11")
+_BROWSER_PLATFORM = "web"
+_HEX = bytes(ord("h") if chr(byte) in "0123456789abcdef" else byte for byte in range(256))
+_UUID_SHAPE = b"hhhhhhhh-hhhh-hhhh-hhhh-hhhhhhhhhhhh"
+_OF_THE_TRANSPORT = (
+    "collector_tstamp etl_tstamp derived_tstamp dvce_sent_tstamp v_collector v_etl network_userid user_ipaddress".split()
+)
+_CONTENT = tuple(index for index, name in enumerate(NAMES) if name not in _OF_THE_TRANSPORT)
+_EVENT_ID = INDEX["event_id"]
+
+
+def compile_uuid(settings: IdentitySettings) -> Callable[[Record], str]:
+    """The function that gives an event its uuid."""
+    return _uuid_of_content if settings.duplicates == "keep_all" else _uuid_of_event_id
+
+
+def _uuid_of_event_id(record: Record) -> str:
+    event_id = record.fields[_EVENT_ID].lower()
+    if event_id.encode().translate(_HEX) == _UUID_SHAPE:
+        return event_id
+    return str(uuid.uuid5(_NAMESPACE, hashlib.sha256(record.raw).hexdigest()))
+
+
+def _uuid_of_content(record: Record) -> str:
+    """One per content: what a resend of the same event changes on its way through the pipeline does not count."""
+    fields = record.fields
+    content = "\t".join([fields[index] for index in _CONTENT])
+    digest = hashlib.sha256(content.encode()).hexdigest()
+    return str(uuid.uuid5(_NAMESPACE, f"{fields[_EVENT_ID].lower()}\t{digest}"))
+
+
+def legal(value: Any, illegal: frozenset[str] = ILLEGAL_IDS) -> str:
+    """An id without blanks around it, empty if it stands for nobody."""
+    if type(value) is not str:
+        if type(value) is not int:
+            return ""
+        value = str(value)
+    identifier: str = value.strip()
+    return "" if not identifier or identifier.strip("\"' ").lower() in illegal else identifier
+
+
+def compile_distinct_id(settings: IdentitySettings) -> Callable[[Properties, Found], tuple[str, bool]]:
+    """The function that gives distinct_id and whether it is a known person's; empty when no id is legal."""
+    illegal = ILLEGAL_IDS | {text.strip("\"' ").lower() for text in settings.illegal_ids}
+    chain = [
+        (value_at(source), source == "network_userid", source in settings.identified_by)
+        for source in settings.distinct_id
+    ]
+
+    def distinct_id(properties: Properties, found: Found) -> tuple[str, bool]:
+        for value_of, browsers_only, identified in chain:
+            identifier = legal(value_of(properties, found), illegal)
+            if identifier and not (browsers_only and properties.platform != _BROWSER_PLATFORM):
+                return identifier[:MAX_ID], identified
+        return "", False
+
+    return distinct_id
+
+
+def compile_person_profile(settings: IdentitySettings) -> Callable[[bool], bool]:
+    """Whether PostHog makes a person of an event that has a legal id."""
+    if settings.person_profiles == "identified_only":
+        return bool
+    always = settings.person_profiles == "always"
+    return lambda identified: always
+
+
+def device_id(properties: Properties, found: Found) -> str:
+    """The id of the browser or the app's installation, empty when there is none."""
+    first = legal(properties.domain_userid)
+    if first:
+        return first
+    session = found.get(CLIENT_SESSION)
+    installation = legal(session.get("userId")) if session else ""
+    if not installation and properties.platform == _BROWSER_PLATFORM:
+        return legal(properties.network_userid)
+    return installation
+
+
+def value_at(path: str) -> Callable[[Properties, Found], Any]:
+    """The function that finds a column or a field of an entity (paths.py)."""
+    parsed = parse_path(path)
+    if isinstance(parsed, str):
+        column = attrgetter(parsed)
+        return lambda properties, found: column(properties)
+    schema, fields = parsed
+    return lambda properties, found: find(found.get(schema), fields)
+
+
+def compile_person_properties(
+    settings: IdentitySettings,
+) -> Callable[[Properties, Found, str], dict[str, dict[str, Any]]] | None:
+    """The function that gives `$set` and `$set_once` of an event with a person, None when nothing is allowed."""
+    person = settings.person_properties
+    if not person.set and not person.set_once:
+        return None
+    since = person.since.isoformat() if person.since else ""
+    parts = [("$set", _getters(person.set.items())), ("$set_once", _getters(person.set_once.items()))]
+
+    def person_properties(properties: Properties, found: Found, timestamp: str) -> dict[str, dict[str, Any]]:
+        if timestamp[:10] < since:
+            return {}
+        values = {part: {name: value_of(properties, found) for name, value_of in getters} for part, getters in parts}
+        filled = {part: {k: v for k, v in given.items() if v not in (None, "", [], {})} for part, given in values.items()}
+        return {part: given for part, given in filled.items() if given}
+
+    return person_properties
+
+
+def _getters(named: Iterable[tuple[str, str]]) -> list[tuple[str, Callable[[Properties, Found], Any]]]:
+    return [(name, value_at(path)) for name, path in named]

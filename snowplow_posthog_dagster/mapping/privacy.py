@@ -1,0 +1,161 @@
+"""What must not leave as it is: dropped, hashed, truncated, or stripped of query parameters.
+
+Applied to the typed columns and to entities before any other rule reads them, so that nothing derived from a value can
+give it away: a hashed user_id makes a hashed distinct_id. Only filters and `forget` see the record as it was.
+
+By default goes what nobody meant to collect: values that people typed into forms, and the advertising ids of phones.
+The preset `strict` is for a project that must not hold personal data in the clear; `keep` exempts single fields.
+"""
+
+import hmac
+import ipaddress
+from collections.abc import Callable
+from typing import Any, NamedTuple
+from urllib.parse import unquote_plus
+
+from snowplow_posthog_dagster.errors import SettingsError
+from snowplow_posthog_dagster.mapping.campaign import PARAMETERS
+from snowplow_posthog_dagster.mapping.paths import EntityPath, parse_path
+from snowplow_posthog_dagster.mapping.properties import DEFAULTS, Properties
+from snowplow_posthog_dagster.mapping.settings import PrivacySettings
+
+FORM_VALUES = ("change_form.value", "focus_form.value", "submit_form.elements.value")
+ADVERTISING_IDS = ("mobile_context.appleIdfa", "mobile_context.androidIdfa", "mobile_context.openIdfa")
+DROPPED_BY_DEFAULT = FORM_VALUES + ADVERTISING_IDS
+
+STRICT_DROPS = (
+    *("user_ipaddress", "user_fingerprint", "page_title", "page_urlfragment", "refr_urlfragment", "refr_term"),
+    *("geo_zipcode", "geo_latitude", "geo_longitude", "ip_isp", "ip_organization", "ip_domain", "ip_netspeed"),
+    *("tr_city", "tr_state"),
+)
+STRICT_HASHES = (
+    *("user_id", "domain_userid", "network_userid", "refr_domain_userid", "domain_sessionid", "tr_orderid", "ti_orderid"),
+    *("client_session.userId", "client_session.sessionId", "client_session.previousSessionId", "mobile_context.appleIdfv"),
+)
+ALL_BUT_CAMPAIGNS = "*"
+
+Change = Callable[[Any], Any]
+"""Makes of a value what may leave; None takes it out."""
+
+
+class Action(NamedTuple):
+    """One thing that is done to a field."""
+
+    path: str
+    verb: str
+    change: Change
+
+
+class Privacy(NamedTuple):
+    """The actions, ready to be applied."""
+
+    apply_to_columns: Callable[[Properties], None] | None
+    by_schema: dict[str, tuple[tuple[tuple[str, ...], Change], ...]]
+    """Schema `name` or `vendor/name` -> fields and what to do with them."""
+    actions: tuple[Action, ...]
+
+
+def digest(secret: bytes, identifier: str) -> str:
+    """HMAC-SHA256 in hex of an id: what hashing puts in its place, and what a list of forgotten ids holds."""
+    return hmac.digest(secret, identifier.encode(), "sha256").hex()
+
+
+def compile_privacy(settings: PrivacySettings, secret: bytes | None) -> Privacy:
+    """The actions of the settings, in the order drop, strip, truncate, hash.
+
+    Raises:
+        SettingsError: something is to be hashed and there is no secret.
+    """
+    actions = tuple(_actions(settings, secret))
+    columns: list[tuple[str, Change, Any]] = []
+    by_schema: dict[str, list[tuple[tuple[str, ...], Change]]] = {}
+    for path, _, change in actions:
+        parsed = parse_path(path)
+        if isinstance(parsed, EntityPath):
+            by_schema.setdefault(parsed.schema, []).append((parsed.fields, change))
+        else:
+            columns.append((parsed, change, DEFAULTS[parsed]))
+    fields = {schema: tuple(changes) for schema, changes in by_schema.items()}
+    return Privacy(_for_columns(columns) if columns else None, fields, actions)
+
+
+def _actions(settings: PrivacySettings, secret: bytes | None) -> list[Action]:
+    strict = settings.preset == "strict"
+    drops = DROPPED_BY_DEFAULT + (STRICT_DROPS if strict else ()) + settings.drop
+    hashes = (STRICT_HASHES if strict else ()) + settings.hash
+    names = frozenset(name.lower() for name in settings.strip_query_parameters.names)
+    if strict:
+        names |= {ALL_BUT_CAMPAIGNS}
+    actions = [Action(path, "drop", _dropped) for path in drops]
+    if names:
+        within = settings.strip_query_parameters.within
+        actions += [Action(path, "strip query parameters", _stripper(names, "query" in path)) for path in within]
+    for path, length in settings.truncate.items():
+        actions.append(Action(path, f"truncate {length}", truncate_ip if length == "ip" else _cutter(length)))
+    if hashes:
+        actions += [Action(path, "hash", _hasher(_required(secret))) for path in hashes]
+    return [action for action in dict.fromkeys(actions) if action.path not in settings.keep]
+
+
+def _required(secret: bytes | None) -> bytes:
+    if not secret:
+        raise SettingsError("SNOWPLOW_POSTHOG_PRIVACY_SECRET is not set; the mapping hashes ids with it")
+    return secret
+
+
+def _for_columns(columns: list[tuple[str, Change, Any]]) -> Callable[[Properties], None]:
+    def apply(properties: Properties) -> None:
+        for name, change, default in columns:
+            value = getattr(properties, name)
+            if value not in ("", None):
+                changed = change(value)
+                setattr(properties, name, default if changed is None else changed)
+
+    return apply
+
+
+def _dropped(value: Any) -> None:
+    return None
+
+
+def _hasher(secret: bytes) -> Change:
+    def hashed(value: Any) -> Any:
+        if isinstance(value, list):
+            return [hashed(item) for item in value]
+        return digest(secret, str(value)) if isinstance(value, str | int | float) and value != "" else None
+
+    return hashed
+
+
+def _cutter(length: int) -> Change:
+    return lambda value: str(value)[:length] if isinstance(value, str | int | float) else None
+
+
+def truncate_ip(value: Any) -> str | None:
+    """An address cut to /24 or /48; pseudonyms stay, other texts with dots or colons may hide an address and go."""
+    text = str(value)
+    try:
+        bits = 24 if ipaddress.ip_address(text).version == 4 else 48
+    except ValueError:
+        return None if "." in text or ":" in text else text
+    return str(ipaddress.ip_network(f"{text}/{bits}", strict=False).network_address)
+
+
+def _stripper(names: frozenset[str], is_query: bool) -> Change:
+    def keeps(pair: str) -> bool:
+        name = unquote_plus(pair.partition("=")[0])
+        return name in PARAMETERS if ALL_BUT_CAMPAIGNS in names else name.lower() not in names
+
+    def stripped(value: Any) -> str | None:
+        if not isinstance(value, str):
+            return None
+        if is_query:
+            return "&".join(filter(keeps, value.split("&"))) or None
+        url, hash_sign, fragment = value.partition("#")
+        base, _, query = url.partition("?")
+        left = "&".join(filter(keeps, query.split("&"))) if query else ""
+        if ALL_BUT_CAMPAIGNS in names:  # a fragment holds whatever a page puts there, ids and tokens included
+            hash_sign = fragment = ""
+        return f"{base}?{left}{hash_sign}{fragment}" if left else f"{base}{hash_sign}{fragment}"
+
+    return stripped

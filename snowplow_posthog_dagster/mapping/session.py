@@ -1,0 +1,46 @@
+"""`$session_id`: a Snowplow session as one that PostHog's session table accepts.
+
+PostHog takes a session id only if it is a UUID of version 7 whose own time is not after the first event of the session
+and less than 24 h before the last one; events with any other id are kept but never reach the session table, without a
+word (posthog.md 3.1). Snowplow's ids are of version 4, and a session's first event may lie in another archive object.
+
+So the time in the id is 00:00 UTC of the day of the timestamp that is sent: both rules hold for every event by
+construction, no state is needed, and start, end and duration stay right because PostHog takes them from the events. The
+price is that a session over midnight becomes two. The other 74 bits are the first of SHA-256 of Snowplow's id.
+"""
+
+from hashlib import sha256
+
+from snowplow_posthog_dagster.mapping.event_time import DAY_MS
+from snowplow_posthog_dagster.mapping.identity import CLIENT_SESSION, Found, legal
+from snowplow_posthog_dagster.mapping.properties import Properties
+from snowplow_posthog_dagster.mapping.rules import Rule
+
+RULES = (
+    Rule(
+        "$session_id",
+        "domain_sessionid, else client_session.sessionId; timestamp",
+        "UUIDv7 of 00:00 UTC of the timestamp's day and the first 74 bits of SHA-256 of the id: a session over midnight "
+        "becomes two. The id itself stays as domain_sessionid, or in the entity.",
+    ),
+)
+
+_VERSION_AND_VARIANT = 7 << 76 | 2 << 62
+_LOW_BITS = (1 << 62) - 1
+
+
+def snowplow_session(properties: Properties, found: Found) -> str:
+    """Snowplow's id of the session, empty when there is none or it stands for "not tracked" (all zeros)."""
+    own = legal(properties.domain_sessionid)
+    if own:
+        return own
+    session = found.get(CLIENT_SESSION)
+    return legal(session.get("sessionId")) if session else ""
+
+
+def session_uuid(session: str, timestamp: int) -> str:
+    """The UUIDv7 of a session on the day of a timestamp in milliseconds."""
+    bits = int.from_bytes(sha256(session.encode()).digest()[:10], "big") >> 6
+    midnight = timestamp - timestamp % DAY_MS
+    text = f"{midnight << 80 | _VERSION_AND_VARIANT | bits >> 62 << 64 | bits & _LOW_BITS:032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"

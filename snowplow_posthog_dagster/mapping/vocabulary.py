@@ -1,0 +1,205 @@
+"""PostHog's words for browsers, systems and kinds of devices, by what the sources call them.
+
+PostHog's breakdowns split when two names mean one thing, so what Snowplow's enrichments say is put into the words of
+posthog-js (packages/core/src/utils/user-agent-utils.ts). Keys are in lower case without blanks, since exports exist
+that have lost the blanks (`MacOSX`). A name that is not listed is sent as it is.
+"""
+
+from functools import lru_cache
+
+UNKNOWN = frozenset({"", "unknown", "??", "other", "hacker", "anonymized", "null", "none"})
+"""What the enrichments write when they do not know."""
+
+BROWSERS = {
+    "chrome": "Chrome",
+    "chromemobile": "Chrome",
+    "chromium": "Chrome",
+    "headlesschrome": "Chrome",
+    "chromewebview": "Chrome",
+    "chromemobilewebview": "Chrome",
+    "chromeios": "Chrome iOS",
+    "chromemobileios": "Chrome iOS",
+    "firefox": "Firefox",
+    "firefoxmobile": "Firefox",
+    "firefoxios": "Firefox iOS",
+    "safari": "Safari",
+    "applewebkit": "Safari",
+    "mobilesafari": "Mobile Safari",
+    "mobilesafariui/wkwebview": "Mobile Safari",
+    "uiwebview": "Mobile Safari",
+    "edge": "Microsoft Edge",
+    "edgemobile": "Microsoft Edge",
+    "microsoftedge": "Microsoft Edge",
+    "microsoftedgemobile": "Microsoft Edge",
+    "edgewebview": "Microsoft Edge",
+    "edgewebview2": "Microsoft Edge",
+    "opera": "Opera",
+    "operamobile": "Opera",
+    "operagx": "Opera",
+    "operamini": "Opera Mini",
+    "samsungbrowser": "Samsung Internet",
+    "samsunginternet": "Samsung Internet",
+    "ie": "Internet Explorer",
+    "internetexplorer": "Internet Explorer",
+    "iemobile": "Internet Explorer Mobile",
+    "internetexplorermobile": "Internet Explorer Mobile",
+    "facebook": "Facebook Mobile",
+    "facebookapp": "Facebook Mobile",
+    "facebookmobile": "Facebook Mobile",
+    "ucbrowser": "UC Browser",
+    "blackberry": "BlackBerry",
+    "blackberrywebkit": "BlackBerry",
+    "blackberrybrowser": "BlackBerry",
+    "android": "Android Mobile",
+    "androidbrowser": "Android Mobile",
+    "androidwebkit": "Android Mobile",
+    "stockbrowser": "Android Mobile",
+    "konqueror": "Konqueror",
+}
+
+ON_IOS = {"Chrome": "Chrome iOS", "Firefox": "Firefox iOS", "Safari": "Mobile Safari"}
+"""What posthog-js calls a browser on an iPhone or iPad."""
+
+SYSTEMS = {
+    "windows": "Windows",
+    "windowsnt": "Windows",
+    "windowsphone": "Windows Phone",
+    "windowsphoneos": "Windows Phone",
+    "windowsmobile": "Windows Mobile",
+    "windowsce": "Windows Mobile",
+    "macos": "Mac OS X",
+    "macosx": "Mac OS X",
+    "osx": "Mac OS X",
+    "ios": "iOS",
+    "ipados": "iOS",
+    "iphoneos": "iOS",
+    "macosx(iphone)": "iOS",
+    "macosx(ipad)": "iOS",
+    "macosx(ipod)": "iOS",
+    "tvos": "iOS",
+    "watchos": "watchOS",
+    "android": "Android",
+    "chromeos": "Chrome OS",
+    "chromiumos": "Chrome OS",
+    "linux": "Linux",
+    "ubuntu": "Linux",
+    "debian": "Linux",
+    "fedora": "Linux",
+    "gentoo": "Linux",
+    "opensuse": "Linux",
+    "suse": "Linux",
+    "redhat": "Linux",
+    "centos": "Linux",
+    "archlinux": "Linux",
+    "linuxmint": "Linux",
+    "mint": "Linux",
+    "blackberry": "BlackBerry",
+    "blackberryos": "BlackBerry",
+    "blackberrytabletos": "BlackBerry",
+    "xbox": "Xbox",
+    "xboxos": "Xbox",
+    "playstation": "PlayStation",
+    "orbisos": "PlayStation",
+    "nintendo": "Nintendo",
+    "nintendowii": "Nintendo",
+    "nintendoswitch": "Nintendo",
+}
+
+DEVICE_TYPES = {
+    # YAUAA's deviceClass
+    "desktop": "Desktop",
+    "phone": "Mobile",
+    "mobile": "Mobile",
+    "tablet": "Tablet",
+    "ereader": "Tablet",
+    "gameconsole": "Console",
+    "handheldgameconsole": "Console",
+    "console": "Console",
+    "watch": "Wearable",
+    "wearable": "Wearable",
+    "virtualreality": "Wearable",
+    "tv": "TV",
+    "set-topbox": "TV",
+    # dvce_type of user-agent-utils
+    "computer": "Desktop",
+    "digitalmediareceiver": "TV",
+    "wearablecomputer": "Wearable",
+}
+
+TYPE_OF_SYSTEM = {
+    "Windows": "Desktop",
+    "Mac OS X": "Desktop",
+    "Linux": "Desktop",
+    "Chrome OS": "Desktop",
+    "Windows Phone": "Mobile",
+    "Windows Mobile": "Mobile",
+    "BlackBerry": "Mobile",
+    "watchOS": "Wearable",
+    "Xbox": "Console",
+    "PlayStation": "Console",
+    "Nintendo": "Console",
+}
+"""The kind of device where only the system is known; phones and tablets need more than that."""
+
+WINDOWS_VERSIONS = {
+    "5.1": "XP",
+    "5.2": "XP",
+    "6.0": "Vista",
+    "6.1": "7",
+    "6.2": "8",
+    "6.3": "8.1",
+    "10.0": "10",
+    "11.0": "11",
+}
+"""Version of Windows NT -> the name that people know, as posthog-js has it."""
+
+_CACHED = 4096
+
+
+@lru_cache(_CACHED)
+def browser_name(name: str) -> str:
+    """PostHog's name of a browser; empty if the source does not know."""
+    return _word(name, BROWSERS)
+
+
+@lru_cache(_CACHED)
+def system_name(name: str) -> str:
+    """PostHog's name of an operating system; empty if the source does not know."""
+    return _word(name, SYSTEMS)
+
+
+@lru_cache(_CACHED)
+def device_type(name: str) -> str:
+    """PostHog's kind of device; empty for robots and whatever PostHog has no word for."""
+    return DEVICE_TYPES.get(_key(name), "")
+
+
+@lru_cache(_CACHED)
+def system_version(system: str, version: str) -> str:
+    """The version without YAUAA's `>=`; empty unless it begins with a digit (YAUAA says `Intel x86_64` of Linux)."""
+    version = version.removeprefix(">=").removeprefix(f"{system} ").strip()
+    if system == "Windows":
+        version = WINDOWS_VERSIONS.get(version, version)
+        return version if version[:1].isdigit() or version in WINDOWS_VERSIONS.values() else ""
+    return version if version[:1].isdigit() else ""
+
+
+@lru_cache(_CACHED)
+def version_number(version: str) -> float | int | None:
+    """Major and minor version as a number, which posthog-js sends: `15.10.1` -> 15.1, `120.0.6099` -> 120."""
+    major, _, rest = version.removeprefix(">=").strip().partition(".")
+    if not (major.isdigit() and major.isascii()) or len(major) > 6:
+        return None
+    minor = rest.partition(".")[0]
+    if not (minor.isdigit() and minor.isascii()) or len(minor) > 6 or int(minor) == 0:
+        return int(major)
+    return float(f"{major}.{minor}")
+
+
+def _key(name: str) -> str:
+    return name.replace(" ", "").lower()
+
+
+def _word(name: str, words: dict[str, str]) -> str:
+    key = _key(name)
+    return "" if key in UNKNOWN else words.get(key, name)
