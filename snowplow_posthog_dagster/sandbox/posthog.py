@@ -28,7 +28,7 @@ from snowplow_posthog_dagster.sandbox.bodies import wire_limit
 from snowplow_posthog_dagster.sandbox.capture import Request
 from snowplow_posthog_dagster.sandbox.control import control
 from snowplow_posthog_dagster.sandbox.faults import Fault
-from snowplow_posthog_dagster.sandbox.pages import page
+from snowplow_posthog_dagster.sandbox.pages import HEADERS, page
 from snowplow_posthog_dagster.sandbox.stand_in import JSON, Reply, StandIn, api_error, now
 from snowplow_posthog_dagster.sandbox.store import Store
 
@@ -192,7 +192,7 @@ class _Handler(BaseHTTPRequestHandler):
         html = page(self.stand_in.store, route, parse_qs(urlsplit(self.path).query))
         if html is None:
             return Reply(404, b"not found")
-        return Reply(200, html.encode(), "text/html; charset=utf-8", headers=(("Cache-Control", "no-store"),))
+        return Reply(200, html.encode(), "text/html; charset=utf-8", headers=HEADERS)
 
     def _stream(self, route: str, body: bytes) -> None:
         """Control answers whole, but exports rows line by line."""
