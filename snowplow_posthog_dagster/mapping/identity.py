@@ -68,7 +68,8 @@ CLIENT_SESSION = "com.snowplowanalytics.snowplow/client_session"
 
 _NAMESPACE = uuid.UUID("6c1f7d0e-5f0a-5b6e-9d57-0c8f4a3e2b11")
 _BROWSER_PLATFORM = "web"
-_HEX = bytes(ord("h") if chr(byte) in "0123456789abcdef" else byte for byte in range(256))
+# Everything that is neither a hexadecimal digit nor a hyphen becomes a dot, the letter h included.
+_HEX = bytes(ord("h" if chr(byte) in "0123456789abcdef" else "-" if byte == 45 else ".") for byte in range(256))
 _UUID_SHAPE = b"hhhhhhhh-hhhh-hhhh-hhhh-hhhhhhhhhhhh"
 _OF_THE_TRANSPORT = (
     "collector_tstamp etl_tstamp derived_tstamp dvce_sent_tstamp v_collector v_etl network_userid user_ipaddress".split()
