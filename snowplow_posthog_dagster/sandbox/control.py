@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from snowplow_posthog_dagster.sandbox import reports
 from snowplow_posthog_dagster.sandbox.faults import Capacity, Fault, FaultPlan, Limit
 from snowplow_posthog_dagster.sandbox.persons import persons
-from snowplow_posthog_dagster.sandbox.projects import Project, default_projects
+from snowplow_posthog_dagster.sandbox.projects import Project
 from snowplow_posthog_dagster.sandbox.sessions import sessions
 from snowplow_posthog_dagster.sandbox.stand_in import QueryOptions, Reply, StandIn, json_reply
 
@@ -124,12 +124,7 @@ def _set_projects(stand_in: StandIn, body: bytes) -> None:
 
 
 def _reset(stand_in: StandIn, _body: bytes) -> None:
-    stand_in.store.reset()
-    stand_in.faults = FaultPlan()
-    stand_in.capacity = Capacity(Limit())
-    stand_in.queries = QueryOptions()
-    stand_in.projects = default_projects()
-    stand_in.most_in_flight = 0
+    stand_in.reset()
 
 
 _REPORTS: dict[str, Callable[[StandIn, str | None], Any]] = {

@@ -25,6 +25,7 @@ from snowplow_posthog_dagster.sandbox.timestamps import SECOND, to_text
 
 ROWS_PER_PAGE = 100
 MOST_SESSIONS = 500
+MOST_DAY_ROWS = 300
 EPOCH_DAY = date(1970, 1, 1)
 HEADERS = (
     ("Cache-Control", "no-store"),
@@ -115,6 +116,7 @@ def _events(connection: sqlite3.Connection, chosen: Filter) -> dict[str, Any]:
         "chosen": chosen,
         "wrong_day": chosen.day and chosen.day_number() is None,
         "days": days,
+        "MOST_DAY_ROWS": MOST_DAY_ROWS,
         "names": sorted({row["event"] for row in days}),
         "tokens": [row[0] for row in connection.execute("SELECT DISTINCT token FROM merged ORDER BY token")],
         "merged": sum(row["events"] for row in days),

@@ -133,7 +133,7 @@ class Sandbox:
             "POSTHOG_PROJECT_API_KEY": PROJECT_API_KEY,
             "POSTHOG_PERSONAL_API_KEY": PERSONAL_API_KEY,
             "POSTHOG_PROJECT_ID": "1",
-            "POSTHOG_TARGET": "sandbox",
+            "POSTHOG_TARGET": "default",
             "POSTHOG_BACKFILL_START_DATE": "2021-02-01",
             "DAGSTER_HOME": str(self.root / "dagster_home"),
         }

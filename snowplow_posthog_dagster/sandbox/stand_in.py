@@ -73,15 +73,24 @@ class StandIn:
 
     def __init__(self, store: Store, projects: list[Project] | None = None) -> None:
         self.store = store
-        self.projects = projects or default_projects()
+        self._first_projects = projects or default_projects()
+        self._in_flight = 0
+        self._meter = threading.Lock()
+        self._work = threading.Lock()
+        self._settle()
+
+    def _settle(self) -> None:
+        self.projects = list(self._first_projects)
         self.faults = FaultPlan()
         self.capacity = Capacity(Limit())
         self.queries = QueryOptions()
         self.most_in_flight = 0
-        self._in_flight = 0
-        self._meter = threading.Lock()
-        self._work = threading.Lock()
         self._query_times: list[float] = []
+
+    def reset(self) -> None:
+        """Forget what was stored and every setting made since the start."""
+        self.store.reset()
+        self._settle()
 
     # Capture.
 
