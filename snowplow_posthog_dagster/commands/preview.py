@@ -24,7 +24,7 @@ from snowplow_posthog_dagster.storage.archive import is_data
 from snowplow_posthog_dagster.storage.inflate import CHUNK_BYTES, inflate
 from snowplow_posthog_dagster.storage.s3 import Bucket, connect
 
-_LONG = 160
+_LONG = 120
 
 
 def preview(
@@ -63,11 +63,13 @@ def _records(current: Settings, place: str) -> Iterator[tuple[str, Record | Reje
                 yield f"s3://{bucket.name}/{listed.key}", record
 
 
-def show(name: str, record: Record | Rejected, outcome: Mapped | Filtered | Rejected) -> None:
-    """Print one record and what it becomes."""
+def show(
+    name: str, record: Record | Rejected, outcome: Mapped | Filtered | Rejected, *, whole_entities: bool = True
+) -> None:
+    """Print one record and what it becomes; entities in one line each unless `whole_entities`."""
     left = _fields(record) if isinstance(record, Record) else f"{len(record.raw):,} bytes that are no record"
     if isinstance(outcome, Mapped):
-        right, title = JSON(_shortened(outcome.event)), "PostHog event"
+        right, title = JSON(_shortened(outcome.event, whole_entities=whole_entities)), "PostHog event"
     elif isinstance(outcome, Filtered):
         right, title = f"filtered by the rule {outcome.rule}", "filtered"
     else:
@@ -90,9 +92,15 @@ def _cut(value: str) -> str:
     return value if len(value) <= _LONG else f"{value[:_LONG]}... ({len(value):,} characters)"
 
 
-def _shortened(event: bytes) -> str:
+def _shortened(event: bytes, *, whole_entities: bool) -> str:
     content = json.loads(event)
     content["properties"] = {
-        name: _cut(value) if isinstance(value, str) else value for name, value in content["properties"].items()
+        name: _readable(value, whole_entities=whole_entities) for name, value in content["properties"].items()
     }
     return json.dumps(content)
+
+
+def _readable(value: object, *, whole_entities: bool) -> object:
+    if isinstance(value, list | dict) and not whole_entities:
+        return _cut(json.dumps(value))
+    return _cut(value) if isinstance(value, str) else value

@@ -5,6 +5,7 @@ load is a Dagster run into the home that `make dev` shows, and the stand-in for 
 rules. Only the project at the end is not PostHog's.
 """
 
+import datetime as dt
 import os
 import shutil
 import sys
@@ -21,7 +22,7 @@ from snowplow_posthog_dagster.commands.preview import show
 from snowplow_posthog_dagster.commands.terminal import counts_table, err, friendly_errors, out
 from snowplow_posthog_dagster.loading.setup import archive_of, connection_of, mapper_of, workspace_of
 from snowplow_posthog_dagster.mapping.outcome import Mapped
-from snowplow_posthog_dagster.sandbox.samples import SAMPLE_DAYS, write_sample_archive
+from snowplow_posthog_dagster.sandbox import samples
 from snowplow_posthog_dagster.sandbox.servers import Sandbox
 from snowplow_posthog_dagster.settings import Settings, load
 from snowplow_posthog_dagster.snowplow.lines import records
@@ -33,6 +34,7 @@ from snowplow_posthog_dagster.storage.workspace import Workspace
 
 Folder = Annotated[Path, typer.Option(help="Where the sandbox lives.")]
 DEFAULT_FOLDER = Path(".sandbox")
+SAMPLE_DAYS = tuple(dt.date.fromisoformat(day) for day in samples.SAMPLE_DAYS)
 _LETTERS_SHOWN = 8
 _SESSIONS_SHOWN = 5
 
@@ -42,8 +44,11 @@ def demo(folder: Folder = DEFAULT_FOLDER) -> None:
     started = time.monotonic()
     with friendly_errors():
         sandbox, current = start(folder)
-        written = write_sample_archive(connect(connection_of(current)), current.archive_bucket)
-        out.print(f"Archive: {written} new objects in s3://{current.archive_bucket}/output/ ({sandbox.root}/s3)")
+        written = samples.write_sample_archive(connect(connection_of(current)), current.archive_bucket)
+        out.print(
+            f"Archive: {written.written + written.unchanged} objects with {written.records:,} lines in"
+            f" s3://{current.archive_bucket}/output/, {written.written} of them new ({folder / 's3'} holds the files)"
+        )
         runs = _load_days(current)
         failed = [error for run in runs for error in run.errors]
         for error in failed:
@@ -57,7 +62,7 @@ def dev(folder: Folder = DEFAULT_FOLDER, port: Annotated[int, typer.Option(help=
     """Dagster's UI on the sandbox: http://127.0.0.1:3000."""
     with friendly_errors():
         _, current = start(folder)
-        write_sample_archive(connect(connection_of(current)), current.archive_bucket)
+        samples.write_sample_archive(connect(connection_of(current)), current.archive_bucket)
     program = str(Path(sys.executable).with_name("dagster"))
     os.execv(program, [program, "dev", "-h", "127.0.0.1", "-p", str(port)])
 
@@ -137,7 +142,7 @@ def _show_one_record(current: Settings) -> None:
     name, record = next(_page_views(current))
     outcome = mapper_of(current).for_object(object_id="shown", archive_day=f"{SAMPLE_DAYS[0]}")(record)
     assert isinstance(outcome, Mapped)
-    show(name, record, outcome)
+    show(name, record, outcome, whole_entities=False)
 
 
 def _page_views(current: Settings) -> Iterator[tuple[str, Record]]:
@@ -151,14 +156,22 @@ def _page_views(current: Settings) -> Iterator[tuple[str, Record]]:
 
 def _show_landed(sandbox: Sandbox) -> None:
     client = sandbox.client()
-    sessions = client.sessions()
+    sessions = sorted(client.sessions(), key=lambda session: -session["events"])
     out.print(
         f"\nPostHog (the sandbox's): {client.raw_rows():,} rows received,"
         f" {client.merged_rows():,} events after its deduplication, {len(sessions):,} sessions,"
         f" violations of its rules: {sum(client.violations().values())}"
     )
+    table = Table(title=f"The {_SESSIONS_SHOWN} longest of its sessions", title_justify="left")
+    for name in ("$session_id", "start", "minutes", "events", "pageviews", "screens"):
+        table.add_column(name, justify="left" if name in {"$session_id", "start"} else "right")
     for session in sessions[:_SESSIONS_SHOWN]:
-        out.print("  " + ", ".join(f"{name} {value}" for name, value in list(session.items())[:8]), style="dim")
+        start, end = session["start"], session["end"]
+        began = dt.datetime.fromtimestamp(start / 1_000_000, dt.UTC)
+        minutes = f"{(end - start) / 60_000_000:.1f}"
+        numbers = [str(session[name]) for name in ("events", "pageviews", "screens")]
+        table.add_row(session["session_id"], f"{began:%Y-%m-%d %H:%M:%S}", minutes, *numbers)
+    out.print(table)
 
 
 def _show_next_steps(sandbox: Sandbox) -> None:

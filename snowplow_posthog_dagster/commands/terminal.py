@@ -1,6 +1,7 @@
 """What the commands share: consoles, settings with friendly errors, the line before anything is sent."""
 
 import contextlib
+import sys
 from collections.abc import Iterator
 
 import typer
@@ -11,7 +12,8 @@ from snowplow_posthog_dagster.errors import SnowplowPostHogError
 from snowplow_posthog_dagster.settings import Settings, load
 from snowplow_posthog_dagster.storage.counts import Counts
 
-out = Console(highlight=False, soft_wrap=True)
+# Without a terminal rich assumes 80 columns, which no table of counts fits into.
+out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 132)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 FAILED = 1
