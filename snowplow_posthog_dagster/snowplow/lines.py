@@ -176,18 +176,20 @@ def _wrong_count(count: int, text: str) -> FieldError:
 
 
 def _next_record(raw: bytes, start: int) -> int | None:
-    """Where the record after the one at `start` begins, None when no whole further one can begin.
-
-    The field at the boundary is `true_tstamp + app_id`; the first is empty or a timestamp. How many decimals belong to
-    it is ambiguous when the app_id begins with a digit; Enrich writes all timestamps of a row alike, so the row's
-    other timestamps decide.
-    """
+    """Where the record after the one at `start` begins in a line that has come whole; None for its last record."""
     columns = _COLUMNS_BEFORE_BOUNDARY.match(raw, start)
-    if columns is None:
+    if columns is None or raw.find(b"\t", columns.end()) < 0:
         return None
-    boundary = columns.end()
-    if raw.find(b"\t", boundary) < 0:
-        return None
+    return _cut_boundary(raw, start, columns.end())
+
+
+def _cut_boundary(raw: bytes, start: int, boundary: int) -> int:
+    """Where the next record begins within the field at `boundary`, the last of the record at `start`.
+
+    The field is `true_tstamp + app_id`; the first is empty or a timestamp. How many decimals belong to it is ambiguous
+    when the app_id begins with a digit; Enrich writes all timestamps of a row alike, so the row's other timestamps
+    decide.
+    """
     tstamp = _BOUNDARY_TSTAMP.match(raw, boundary)
     if tstamp is None:
         return boundary
@@ -217,7 +219,7 @@ class _LongLine:
         self._limit = max_record_bytes
         self._counted = counted
         self._buffer = b""
-        self._cuts = 0
+        self._is_glued = False
         self._head: bytes | None = None  # of the record that is too long
         self._head_offset = 0
 
@@ -227,36 +229,55 @@ class _LongLine:
         if self._head is not None:
             return
         self._buffer += piece
-        start = 0
         base = self.next_offset - len(self._buffer)
-        if self._buffer.count(b"\t") >= COLUMN_COUNT:
-            while (cut := _next_record(self._buffer, start)) is not None and cut - start <= self._limit:
-                self._count_glued()
-                yield read_record(self._buffer[start:cut], self.ordinal, self._line, base + start, self._counted)
-                self.ordinal += 1
-                start = cut
-        if start:
-            self._buffer = self._buffer[start:]
-        if len(self._buffer) > self._limit:
-            self._head = self._buffer[: min(HEAD_BYTES, self._limit)]  # not more, however much came at once
-            self._head_offset = base + start
-            self._buffer = b""
+        start = 0
+        cut, too_long = self._look(start)
+        while cut is not None and not too_long:
+            self._counted.glued += not self._is_glued
+            self._is_glued = True
+            yield read_record(self._buffer[start:cut], self.ordinal, self._line, base + start, self._counted)
+            self.ordinal += 1
+            start = cut
+            cut, too_long = self._look(start)
+        self._buffer = self._buffer[start:]
+        if too_long:
+            self._keep_head()
 
     def end(self) -> Iterator[Record | Rejected]:
         """Yield what is left when the line has ended."""
+        if self._head is None and len(self._buffer) > self._limit:
+            self._keep_head()
         if self._head is not None:
-            yield self._too_long(self._head)
+            yield self._rejected(self._head)
         else:
             rest = self._buffer.removesuffix(b"\r")
             yield read_record(rest, self.ordinal, self._line, self.next_offset - len(self._buffer), self._counted)
         self.ordinal += 1
 
-    def _count_glued(self) -> None:
-        if not self._cuts:
-            self._counted.glued += 1
-        self._cuts += 1
+    def _look(self, start: int) -> tuple[int | None, bool]:
+        """Where the record after the one at `start` begins, if that is known, and whether this one is too long.
 
-    def _too_long(self, head: bytes) -> Rejected:
+        What is too long now is so whatever comes later, and what is not is found out later: where the bytes were cut
+        into pieces makes no difference. The boundary field has a limit of its own, because how much of it belongs to
+        this record is known only at its end.
+        """
+        columns = _COLUMNS_BEFORE_BOUNDARY.match(self._buffer, start)
+        if columns is None:
+            return None, len(self._buffer) - start > self._limit
+        boundary = columns.end()
+        boundary_end = self._buffer.find(b"\t", boundary)
+        if boundary_end < 0:
+            return None, max(boundary - start, len(self._buffer) - boundary) > self._limit
+        cut = _cut_boundary(self._buffer, start, boundary)
+        return cut, max(cut - start, boundary_end - boundary) > self._limit
+
+    def _keep_head(self) -> None:
+        """Give up the record at the start of the buffer and the rest of its line."""
+        self._head = self._buffer[: min(HEAD_BYTES, self._limit)]  # not more, however much came at once
+        self._head_offset = self.next_offset - len(self._buffer)
+        self._buffer = b""
+
+    def _rejected(self, head: bytes) -> Rejected:
         size = self.next_offset - self._head_offset
         error = FieldError(None, str(size), f"a record may have {self._limit} bytes, this line has {size} from here on")
         return Rejected(

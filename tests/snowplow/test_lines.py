@@ -241,6 +241,15 @@ class TestRecordsThatAreTooLong:
         assert found.too_long.size == 200_000_000
         assert peak < 5_000_000
 
+    @pytest.mark.parametrize("over", [-2, -1, 0, 1, 2])
+    def test_at_the_very_limit_it_makes_no_difference_where_glued_bytes_are_cut(self, over: int) -> None:
+        single = line(true_tstamp="2022-06-06 04:29:38.123")
+        whole, limit = single * 2 + b"\n", len(single) + over
+        expected = list(records([whole], max_record_bytes=limit))
+        assert len(expected) == (2 if over >= 0 else 1)
+        for cut in range(len(whole) + 1):
+            assert list(records([whole[:cut], whole[cut:]], max_record_bytes=limit)) == expected
+
     def test_a_glued_record_that_is_too_long_ends_its_line_but_not_the_object(self) -> None:
         long = line(page_title="x" * 50_000)
         found = list(records([line() * 3 + long + line() + b"\n" + line()], max_record_bytes=10_000))
