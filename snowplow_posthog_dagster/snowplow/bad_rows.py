@@ -41,7 +41,8 @@ def bad_row(
 ) -> dict[str, Any]:
     """The dead letter of one rejected record, ready to be written as one line of JSON.
 
-    `day` is the archive day. `payload=False` leaves out every value of the record (strict privacy).
+    `day` is the archive day, empty for a file outside of an archive. `payload=False` leaves out every value of the
+    record (strict privacy).
     """
     too_long = rejected.too_long
     failure = _failure(rejected, payload=payload) if too_long is None else _size_violation(rejected, too_long, str(day))
@@ -110,9 +111,12 @@ def _info(error: FieldError, *, payload: bool) -> dict[str, Any]:
 
 
 def _size_violation(rejected: Rejected, too_long: TooLong, day: str) -> dict[str, Any]:
-    """`timestamp` is required there; the archive day stands for the time of the run, see the module."""
+    """`timestamp` is required there; the archive day stands for the time of the run, see the module.
+
+    A file that lies in no archive (the CLI's pipes) has no day.
+    """
     return {
-        "timestamp": f"{day}T00:00:00Z",
+        "timestamp": f"{day or '1970-01-01'}T00:00:00Z",
         "maximumAllowedSizeBytes": min(too_long.limit, _LARGEST_SIZE),
         "actualSizeBytes": min(too_long.size, _LARGEST_SIZE),
         "expectation": rejected.errors[0].message[:_LONGEST_EXPECTATION],

@@ -36,8 +36,10 @@ _SURROGATES = re.compile(
     r"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)", re.DOTALL
 )
 _NULS = re.compile(rb"\\(?:(u0000)|.)", re.DOTALL)
-_STRING_OR_NUMBER = re.compile(r'"(?:[^"\\]|\\.)*+"|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?', re.DOTALL)
-_STRING_OR_BRACKET = re.compile(r'"(?:[^"\\]|\\.)*+"|([\[{])|([\]}])', re.DOTALL)
+# A string that never ends is taken to the end of the text: looked for again at each of its quotes, it would take
+# quadratic time.
+_STRING_OR_NUMBER = re.compile(r'"(?:[^"\\]|\\.)*+"?|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?', re.DOTALL)
+_STRING_OR_BRACKET = re.compile(r'"(?:[^"\\]|\\.)*+"?|([\[{])|([\]}])', re.DOTALL)
 
 
 class EnvelopeError(SnowplowPostHogError):
@@ -75,32 +77,13 @@ def entities(text: str) -> list[tuple[str, bytes]]:
 
     Several entities may have one schema (GitLab's experiments do). Raises EnvelopeError.
     """
-    envelope, _ = _read(text, _CONTEXTS)
-    return [(entity.schema, bytes(entity.data)) for entity in envelope.data]
-
-
-def parsed_entities(text: str) -> list[tuple[str, bytes, Any]]:
-    """As `entities`, with the value of each beside its JSON, which the check has built anyway.
-
-    Values are orjson's: integers beyond 64 bit are floats in them and exact only in the JSON. Raises EnvelopeError.
-    """
-    envelope, values = _read(text, _CONTEXTS)
-    return [
-        (entity.schema, bytes(entity.data), value["data"])
-        for entity, value in zip(envelope.data, values["data"], strict=True)
-    ]
+    return [(entity.schema, bytes(entity.data)) for entity in _read(text, _CONTEXTS).data]
 
 
 def self_describing(text: str) -> tuple[str, bytes]:
     """Schema URI and JSON of the data of an `unstruct_event`. Raises EnvelopeError."""
-    envelope, _ = _read(text, _UNSTRUCT)
-    return envelope.data.schema, bytes(envelope.data.data)
-
-
-def parsed_self_describing(text: str) -> tuple[str, bytes, Any]:
-    """As `self_describing`, with the value beside its JSON (see `parsed_entities`). Raises EnvelopeError."""
-    envelope, value = _read(text, _UNSTRUCT)
-    return envelope.data.schema, bytes(envelope.data.data), value["data"]["data"]
+    inner = _read(text, _UNSTRUCT).data
+    return inner.schema, bytes(inner.data)
 
 
 def without_nul(piece: bytes) -> bytes:
@@ -127,18 +110,18 @@ def repairs(text: str) -> list[str]:
     return found
 
 
-def _read(text: str, decoder: "msgspec.json.Decoder[_Envelope]") -> tuple[_Envelope, Any]:
-    """The envelope with its pieces as bytes, and the same as orjson's values. Raises EnvelopeError."""
+def _read(text: str, decoder: "msgspec.json.Decoder[_Envelope]") -> _Envelope:
+    """The envelope with its pieces as they stand. Raises EnvelopeError."""
     if text.count("{") + text.count("[") > MAX_DEPTH and _depth(text) > MAX_DEPTH:
         raise EnvelopeError(f"JSON of more than {MAX_DEPTH} levels", keep=False)
     try:
-        value = orjson.loads(text)
-        return decoder.decode(text), value
+        orjson.loads(text)  # refuses what a strict parser would, inside the pieces too
+        return decoder.decode(text)
     except (orjson.JSONDecodeError, msgspec.DecodeError):
         return _read_again(text, decoder)
 
 
-def _read_again(text: str, decoder: "msgspec.json.Decoder[_Envelope]") -> tuple[_Envelope, Any]:
+def _read_again(text: str, decoder: "msgspec.json.Decoder[_Envelope]") -> _Envelope:
     """Read a column that the quick way refused, repaired where that loses nothing. Raises EnvelopeError."""
     if text == MASKED:
         raise EnvelopeError("the value is masked", keep=True)
@@ -150,7 +133,7 @@ def _read_again(text: str, decoder: "msgspec.json.Decoder[_Envelope]") -> tuple[
     if _is_empty(value):
         raise EnvelopeError("an envelope without data", keep=True)
     try:
-        return decoder.decode(repaired), value
+        return decoder.decode(repaired)
     except msgspec.DecodeError as error:
         raise EnvelopeError(f"no self-describing JSON: {error}", keep=False) from None
 

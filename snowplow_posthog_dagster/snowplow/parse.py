@@ -130,11 +130,12 @@ def _checked(key: str | None) -> str:
 
 def _check_required(fields: list[str], found: _Findings) -> None:
     """Scala refuses a record without these columns; we refuse it only when it has no time at all."""
+    no_time = not fields[INDEX["collector_tstamp"]] and not fields[INDEX["derived_tstamp"]]
     for name in _REQUIRED:
-        if not fields[INDEX[name]]:
+        if name == "collector_tstamp" and no_time:
+            found.errors.append(FieldError(name, "", "a record needs this or derived_tstamp for its time"))
+        elif not fields[INDEX[name]]:
             found.notes.append(FieldError(name, "", "is missing"))
     event_id = fields[INDEX["event_id"]]
     if event_id and not _UUID.fullmatch(event_id):
         found.notes.append(field_error("event_id", event_id, "expected a UUID"))
-    if not fields[INDEX["collector_tstamp"]] and not fields[INDEX["derived_tstamp"]]:
-        found.errors.append(FieldError("collector_tstamp", "", "a record needs this or derived_tstamp for its time"))

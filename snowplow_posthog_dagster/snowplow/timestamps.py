@@ -52,13 +52,6 @@ def to_sdk(text: str) -> str | None:
     return f"{text[:10]}T{text[11:19]}.{fraction}Z" if fraction else f"{text[:10]}T{text[11:19]}Z"
 
 
-def iso_from_epoch_ms(milliseconds: int) -> str:
-    """RFC 3339 with `Z` and three decimals of a time between the years 0 and 9999."""
-    days, rest = divmod(milliseconds, _DAY_MS)
-    minutes, rest = divmod(rest, 60_000)
-    return f"{_date_text(days)}T{minutes // 60:02d}:{minutes % 60:02d}:{rest // 1000:02d}.{rest % 1000:03d}Z"
-
-
 def _is_usual(text: str) -> bool:
     """Whether the text has the shape `yyyy-mm-dd hh:mm:ss.SSS`; its digits may still be none."""
     return (
@@ -91,13 +84,6 @@ def _days_since_1970(year: int, month: int, day: int) -> int | None:
     except ValueError:
         return None
     return ordinal - _DAYS_IN_400_YEARS * cycles - _EPOCH_DAY
-
-
-def _date_text(days: int) -> str:
-    ordinal = days + _EPOCH_DAY
-    if ordinal >= 1:
-        return date.fromordinal(ordinal).isoformat()
-    return f"0000{date.fromordinal(ordinal + _DAYS_IN_400_YEARS).isoformat()[4:]}"
 
 
 def _fraction(text: str) -> str:

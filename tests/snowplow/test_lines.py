@@ -268,7 +268,6 @@ def test_complete_lines_before_a_broken_end_are_read_and_the_torn_one_is_not() -
         next(stream)
 
 
-@pytest.mark.slow
 def test_a_hundred_thousand_random_lines_agree_with_a_plain_split() -> None:
     randomly = random.Random(7)
     whole = b"\n".join(line(page_title="é" * randomly.randrange(30)) for _ in range(100_000))

@@ -121,7 +121,7 @@ def test_what_does_not_cost_the_event_is_noted_on_it(columns: dict[str, str]) ->
     ],
 )
 def test_what_cannot_be_used_rejects_the_record(columns: dict[str, str]) -> None:
-    assert errors(**columns)[0].column == next(iter(columns))
+    assert [error.column for error in errors(**columns)] == [next(iter(columns))]
 
 
 def test_a_good_record_has_no_notes() -> None:
