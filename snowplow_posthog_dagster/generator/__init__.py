@@ -1,7 +1,7 @@
-"""Realistic enriched events in any amount: for the demo, the benchmarks, the fault tests and the scale test.
+r"""Realistic enriched events in any amount: for the demo, the benchmarks, the fault tests and the scale test.
 
     settings --World--> users, pages, browsers --Hour--> records --pack--> objects in a folder or in S3
-                                                              \\--count--> the truth: what must arrive
+                                                              \--count--> the truth: what must arrive
 
 Seeded: the same settings give the same records. It knows nothing of the mapping; what a load makes of its objects is
 compared with the truth, which is counted where the records are made.

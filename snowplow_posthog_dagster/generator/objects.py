@@ -6,7 +6,7 @@ from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Protocol
 
-from snowplow_posthog_dagster.generator.settings import GeneratorSettings, Naming
+from snowplow_posthog_dagster.generator.settings import LAYOUT_PARTS, GeneratorSettings, Naming
 from snowplow_posthog_dagster.generator.world import uuid_text
 
 if TYPE_CHECKING:
@@ -52,15 +52,7 @@ class S3Sink:
 def object_key(settings: GeneratorSettings, arrival: int, number: int) -> str:
     """The key of the number-th object of the run, whose oldest record arrived then (milliseconds since 1970)."""
     time = dt.datetime.fromtimestamp(arrival / 1000, dt.UTC)
-    parts = {
-        "yyyy": f"{time:%Y}",
-        "yy": f"{time:%y}",
-        "MM": f"{time:%m}",
-        "mm": f"{time:%m}",
-        "dd": f"{time:%d}",
-        "HH": f"{time:%H}",
-    }
-    folders = re.sub(r"\{(\w+)\}", lambda match: parts[match.group(1)], settings.layout)
+    folders = re.sub(r"\{(\w+)\}", lambda part: format(time, LAYOUT_PARTS[part.group(1)]), settings.layout)
     return f"{settings.prefix}{folders}{object_name(settings, time, arrival, number)}"
 
 

@@ -1,6 +1,7 @@
 """What is generated: how much, of which kind, with which faults, and where it lies."""
 
 import datetime as dt
+import re
 from enum import StrEnum
 from typing import Self
 
@@ -20,6 +21,10 @@ class Naming(StrEnum):
     FIREHOSE = "firehose"  # SnowPlowEnrichedGood-2-2022-06-06-04-29-38-<uuid>.gz, time of the oldest record
     S3_LOADER = "s3_loader"  # 2022-06-06-042938-<uuid>.gz, version 3, time of writing
     S3_LOADER_2 = "s3_loader_2"  # 2022-06-06-042938-<first>-<last sequence number>.gz, versions 1 and 2
+
+
+# The parts of a layout, as Snowplow's S3 Loader names them, with strftime's spelling.
+LAYOUT_PARTS = {"yyyy": "%Y", "yy": "%y", "MM": "%m", "mm": "%m", "dd": "%d", "HH": "%H"}
 
 
 class Mix(BaseModel):
@@ -90,6 +95,20 @@ class GeneratorSettings(BaseModel):
         if any(ord(character) < 32 for character in value):
             raise ValueError("must not hold tabs, newlines or other control characters")
         return value
+
+    @field_validator("layout")
+    @classmethod
+    def _known_parts(cls, value: str) -> str:
+        unknown = set(re.findall(r"\{(\w*)\}", value)) - set(LAYOUT_PARTS)
+        if unknown:
+            raise ValueError(f"unknown {sorted(unknown)}; known are {sorted(LAYOUT_PARTS)}")
+        return value
+
+    @model_validator(mode="after")
+    def _one_fate_each(self) -> Self:
+        if self.late + self.broken + self.oversized > 1:
+            raise ValueError("late, broken and oversized are shares of the same events: together at most 1")
+        return self
 
     @property
     def visits(self) -> Mix:

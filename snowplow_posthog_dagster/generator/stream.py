@@ -13,7 +13,6 @@ same ones in its last ten minutes.
 import datetime as dt
 from collections import deque
 from collections.abc import Iterator
-from functools import lru_cache
 from random import Random
 from typing import NamedTuple
 
@@ -32,6 +31,7 @@ RECENT = 64  # records that a repeat is taken from: copies lie close together, a
 
 GOOD, LATE, BROKEN, OVERSIZED, REPEAT = "good", "late", "broken", "oversized", "repeat"
 
+_LOW_128 = (1 << 128) - 1
 _MILLISECONDS = tuple(b"%03d" % number for number in range(1000))
 
 
@@ -46,15 +46,22 @@ class Made(NamedTuple):
     fate: str  # good, late, broken, oversized or repeat
 
 
-@lru_cache(maxsize=65_536)
-def _seconds(second: int) -> bytes:
-    return dt.datetime.fromtimestamp(second, dt.UTC).strftime("%Y-%m-%d %H:%M:%S.").encode()
+class _Seconds(dict[int, bytes]):
+    """Seconds since 1970 as text, made on first use; an hour needs some 4,000, and a few more per late record."""
+
+    def __missing__(self, second: int) -> bytes:
+        text = dt.datetime.fromtimestamp(second, dt.UTC).strftime("%Y-%m-%d %H:%M:%S.").encode()
+        if len(self) < 100_000:
+            self[second] = text
+        return text
+
+
+_SECONDS = _Seconds()
 
 
 def stamp(milliseconds: int) -> bytes:
     """A timestamp as Enrich writes it: UTC, three decimals, no zone."""
-    second, rest = divmod(milliseconds, 1000)
-    return _seconds(second) + _MILLISECONDS[rest]
+    return _SECONDS[milliseconds // 1000] + _MILLISECONDS[milliseconds % 1000]
 
 
 def visits_under_way(settings: GeneratorSettings) -> int:
@@ -70,6 +77,10 @@ class Hour:
         self.world, self.settings, self.events = world, world.settings, events
         self.start = int(start.timestamp()) * 1000
         self.random = Random(f"hour {self.settings.seed} {self.start}")
+        self.wide = self.settings.wide
+        late = self.settings.late
+        broken = late + self.settings.broken
+        self.limits = ((LATE, late), (BROKEN, broken), (OVERSIZED, broken + self.settings.oversized))
 
     def records(self) -> Iterator[Made]:
         """All records, in order of arrival; a repeat follows its original closely."""
@@ -110,8 +121,8 @@ class Hour:
     def made(self, journey: Journey, event: Event, arrival: int) -> Made:
         """The record of one event, with the fault that its draw gives it."""
         fate = self.fate()
-        bits = self.random.getrandbits(192)
-        event_id = uuid_text(bits >> 64)
+        bits = self.random.getrandbits(256)
+        event_id = uuid_text(bits >> 128)
         latency = 20 + (bits & 255)
         waited = (bits >> 8 & 2047) + (self.offline() if fate == LATE else 0)
         sent = arrival - latency + journey.visit.clock_error
@@ -128,7 +139,7 @@ class Hour:
             stamp(sent),
             stamp(arrival - waited),  # Enrich: collector - (sent - created)
             event.schema,
-            b"%032x" % (bits >> 32) if self.settings.wide else b"",
+            b"%032x" % (bits & _LOW_128) if self.wide else b"",
         )
         if fate == BROKEN:
             record = faults.broken(self.random, record)
@@ -138,12 +149,11 @@ class Hour:
 
     def fate(self) -> str:
         """What becomes of a record, by the shares of the settings."""
-        drawn = self.random.random() - self.settings.late
-        if drawn < 0:
-            return LATE
-        if drawn < self.settings.broken:
-            return BROKEN
-        return OVERSIZED if drawn < self.settings.broken + self.settings.oversized else GOOD
+        drawn = self.random.random()
+        for fate, limit in self.limits:
+            if drawn < limit:
+                return fate
+        return GOOD
 
     def offline(self) -> int:
         """Milliseconds that an event waited on its device: an hour to three days, rather less than more."""

@@ -81,8 +81,9 @@ CAMPAIGNS = (
 
 TOPICS = (
     "Getting started", "Pipelines & jobs", "Merge requests", "Überblick und Preise", "Release notes", "製品カタログ",
-    "Security dashboard", "Café ☕ — menu", "Billing", "Runners", "Issue boards", 'The "fast" lane', "Container registry",
-    "Деплой за 5 минут", "Wiki", "Analytics", "Guía de inicio", "Snippets", "C:\\temp and other paths", "Sign in",
+    "Security dashboard", "Café ☕ — menu", "Billing", "Runners", "Issue boards", 'The "fast" lane',
+    "Container registry", "Деплой за 5 минут", "Wiki", "Analytics", "Guía de inicio", "Snippets", "Sign in",
+    "C:\\temp and other paths",
 )  # fmt: skip
 SECTIONS = ("docs", "blog", "product", "pricing", "explore", "help", "solutions", "shop", "support", "about")
 

@@ -49,9 +49,8 @@ def person_row(world: World, visit: Visit, platform: bytes, tracker: bytes) -> l
     row[INDEX["geo_country"] : INDEX["geo_region_name"] + 1] = [cell.encode() for cell in geography]
     row[INDEX["geo_timezone"]] = place.timezone.encode()
     row[INDEX["etl_tags"]] = world.settings.tag.encode()
-    if world.settings.wide:
+    if world.settings.wide and user.number % 3 == 0:
         row[INDEX["ip_isp"] : INDEX["ip_netspeed"] + 1] = [cell.encode() for cell in world.provider(user)]
-        row[INDEX["base_currency"]] = b"EUR"
     return row
 
 

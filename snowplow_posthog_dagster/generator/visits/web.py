@@ -9,7 +9,6 @@ from snowplow_posthog_dagster.generator.pages import DIRECT, Campaign, Page, Ref
 from snowplow_posthog_dagster.generator.visits.shared import (
     SNOWPLOW,
     Journey,
-    browser_entity,
     browser_line,
     experiment,
     gitlab_standard,
@@ -45,8 +44,6 @@ _TIMINGS = (
 def web(world: World, random: Random, visit: Visit) -> Journey:
     """Pages read in a browser."""
     extra = [gitlab_standard(random, visit, "gitlab-javascript")]
-    if world.settings.wide:
-        extra.append(browser_entity(visit))
     if visit.user.number % 12 == 0:
         extra.append(experiment(visit))
     return Journey(visit, browser_line(world, visit), web_events(world, random, b",".join(extra)))
