@@ -138,23 +138,35 @@ class Delivered(msgspec.Struct, frozen=True, tag_field="kind", tag="delivered"):
     status: str
 
 
-class Replayed(msgspec.Struct, frozen=True, tag_field="kind", tag="replayed", kw_only=True):
-    """Dead letters of an object that became events after all, by record number, in a batch of their own."""
+class Replayed(msgspec.Struct, frozen=True, tag_field="kind", tag="replayed", kw_only=True, omit_defaults=True):
+    """Dead letters of an object that were settled after all, by record number.
+
+    They became events in a batch of their own, or a rule of today's settings filters them, or their events lie
+    in the object already (repeats): `records` are as many as these three together.
+    """
 
     object: str
     revision: int
     records: list[int]
-    batch: BatchNote
+    batch: BatchNote | None = None
+    filtered: dict[str, int] = {}
+    repeats: int = 0
     at: str
 
 
-class Reconciled(msgspec.Struct, frozen=True, tag_field="kind", tag="reconciled", kw_only=True):
-    """What PostHog's query API said about the day's sample."""
+class Reconciled(msgspec.Struct, frozen=True, tag_field="kind", tag="reconciled", kw_only=True, omit_defaults=True):
+    """What PostHog's query API said about the day's sample: `agree`, `gap` with its cause, or `not checked`.
+
+    `sampled` = found + missing + not_checked; of the found ones, `differing` have other content than was sent.
+    `copies` are rows beside the first of a key that PostHog had not merged yet.
+    """
 
     result: str
     sampled: int
     found: int
     differing: int
+    not_checked: int = 0
+    copies: int = 0
     cause: str
     at: str
 
@@ -195,7 +207,7 @@ Entry: TypeAlias = (
 )
 
 _encoder = msgspec.json.Encoder(order="deterministic")
-_decoder = msgspec.json.Decoder(Entry)
+_decoder: msgspec.json.Decoder[Entry] = msgspec.json.Decoder(Entry)
 
 
 def line_of(entry: Entry) -> bytes:
@@ -209,7 +221,9 @@ def entry_of(line: bytes) -> Entry:
         return _decoder.decode(line)
     except msgspec.MsgspecError as error:
         head = line[:120].decode(errors="replace")
-        raise WorkspaceError(f"the day log holds an entry that this release does not understand ({error}): {head}") from None
+        raise WorkspaceError(
+            f"the day log holds an entry that this release does not understand ({error}): {head}"
+        ) from None
 
 
 def digest_of(entry: Entry) -> str:

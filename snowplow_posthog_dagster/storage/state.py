@@ -12,6 +12,7 @@ acknowledged of a losing result is shown as re-sent and never added.
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from snowplow_posthog_dagster.storage.counts import Counts
 from snowplow_posthog_dagster.storage.entries import (
@@ -66,13 +67,18 @@ class ObjectState:
     hour: int | None = None
     done: Done | None = None
     batches: dict[str, BatchState] = field(default_factory=dict)
-    replayed_records: frozenset[int] = frozenset()
+    replayed: tuple[Replayed, ...] = ()
     attempts: int = 0
     next_try: str = ""
     reason: str = ""
     withdrawn: bool = False
     resent: int = 0
     purged: frozenset[str] = frozenset()
+
+    @property
+    def replayed_records(self) -> frozenset[int]:
+        """The record numbers of the dead letters that a replay settled."""
+        return frozenset(number for entry in self.replayed for number in entry.records)
 
     @property
     def deliverable(self) -> list[BatchState]:
@@ -83,21 +89,24 @@ class ObjectState:
 
     def counts(self) -> Counts:
         """The counting equation of this object."""
-        status = {f"objects_{self.status}": 1}
+        status: dict[str, Any] = {f"objects_{self.status}": 1}
         if self.done is None:
             return Counts(objects=1, resent=self.resent, **status)
         settled = sum(len(batch.acknowledged) for batch in self.batches.values())
         refused = sum(len(batch.refused) for batch in self.batches.values())
         unsent = sum(len(batch.open) for batch in self.batches.values())
+        filtered = Counter(self.done.filtered)
+        for entry in self.replayed:
+            filtered.update(entry.filtered)
         return Counts(
             objects=1,
             lines=self.done.lines,
             glued=self.done.glued,
             records=self.done.records,
-            mapped=self.done.mapped + len(self.replayed_records),
+            mapped=self.done.mapped + sum(entry.batch.events for entry in self.replayed if entry.batch),
             dead_letters=self.done.dead_letters - len(self.replayed_records),
-            filtered=sum(self.done.filtered.values()),
-            repeats=self.done.repeats,
+            filtered=filtered.total(),
+            repeats=self.done.repeats + sum(entry.repeats for entry in self.replayed),
             acknowledged=settled,
             delivery_dead_letters=refused,
             pending=0 if self.withdrawn else unsent,
@@ -105,7 +114,7 @@ class ObjectState:
             resent=self.resent,
             bytes=self.done.bytes,
             raw_bytes=self.done.raw_bytes,
-            filtered_by_rule=Counter(self.done.filtered),
+            filtered_by_rule=filtered,
             notes=Counter(self.done.notes),
             **status,
         )
@@ -160,7 +169,7 @@ def _object_state(name: str, entries: list[Entry]) -> ObjectState:
     current = [entry for entry in entries if _revision(entry) == revision]
     delivered = [entry for entry in entries if isinstance(entry, Delivered)]
     done = _winner([entry for entry in current if isinstance(entry, Done)], delivered)
-    replayed = _accepted([entry for entry in current if isinstance(entry, Replayed)])
+    replayed = _accepted([entry for entry in current if isinstance(entry, Replayed)], delivered) if done else []
     batches = _batches(revision, done, replayed, delivered)
     skip = _first(entry for entry in entries if isinstance(entry, Skip) and entry.revision == highest)
     broken = sorted((entry for entry in current if isinstance(entry, Broken)), key=lambda entry: entry.next_try)
@@ -174,7 +183,7 @@ def _object_state(name: str, entries: list[Entry]) -> ObjectState:
         hour=next((hour for entry in entries if (hour := getattr(entry, "hour", None)) is not None), None),
         done=done,
         batches=batches,
-        replayed_records=frozenset(number for entry in replayed for number in entry.records) if done else frozenset(),
+        replayed=tuple(replayed),
         attempts=len(broken),
         next_try=broken[-1].next_try if broken else "",
         reason=skip.reason if skip else (broken[-1].reason if broken else ""),
@@ -208,9 +217,7 @@ def _revision(entry: Entry) -> int:
     return entry.revision if not isinstance(entry, (Reconciled, CheckAcknowledged)) else 0
 
 
-def _status(
-    skip: Skip | None, done: Done | None, broken: list[Broken], *, superseded: bool, gone: bool
-) -> str:
+def _status(skip: Skip | None, done: Done | None, broken: list[Broken], *, superseded: bool, gone: bool) -> str:
     if skip:
         return "skipped"
     if done:
@@ -224,7 +231,7 @@ def _status(
 
 def _winner(results: list[Done], delivered: list[Delivered]) -> Done | None:
     """Of several results of one revision: one with acknowledgements, then the smallest digest."""
-    taken = {entry.batch for entry in delivered if entry.status == ACKNOWLEDGED}
+    taken = _taken(delivered)
     return min(
         results,
         key=lambda result: (not any(note.id in taken for note in result.batches), digest_of(result)),
@@ -232,15 +239,21 @@ def _winner(results: list[Done], delivered: list[Delivered]) -> Done | None:
     )
 
 
-def _accepted(replays: list[Replayed]) -> list[Replayed]:
-    """The replays that count: no record twice, the smallest digest first."""
+def _accepted(replays: list[Replayed], delivered: list[Delivered]) -> list[Replayed]:
+    """The replays that count: no record twice; those with acknowledgements first, then the smallest digest."""
+    taken = _taken(delivered)
     accepted: list[Replayed] = []
     seen: set[int] = set()
-    for entry in sorted(replays, key=digest_of):
+    for entry in sorted(replays, key=lambda entry: (not (entry.batch and entry.batch.id in taken), digest_of(entry))):
         if seen.isdisjoint(entry.records):
             accepted.append(entry)
             seen.update(entry.records)
     return accepted
+
+
+def _taken(delivered: list[Delivered]) -> set[str]:
+    """The batches of which PostHog acknowledged anything."""
+    return {entry.batch for entry in delivered if entry.status == ACKNOWLEDGED}
 
 
 def _batches(
@@ -254,7 +267,7 @@ def _batches(
         if entry.revision == revision:
             place = acknowledged if entry.status == ACKNOWLEDGED else refused
             place[entry.batch].append((entry.first, entry.first + entry.events))
-    notes = [*done.batches, *(entry.batch for entry in replayed)]
+    notes = [*done.batches, *(entry.batch for entry in replayed if entry.batch)]
     states = {}
     for note in notes:
         taken = Ranges(acknowledged[note.id])
