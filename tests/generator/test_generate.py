@@ -234,7 +234,7 @@ def test_variety_is_a_setting(tmp_path, name, column):
 @pytest.mark.parametrize(
     ("layout", "naming", "pattern"),
     [
-        ("{yyyy}/{MM}/{dd}/{HH}/", "firehose", r"2022/06/06/04/SnowPlowEnrichedGood-2-2022-06-06-04-[\d-]{5}-[0-9a-f-]+"),
+        ("{yyyy}/{MM}/{dd}/{HH}/", "firehose", r"2022/06/06/04/SnowPlowEnrichedGood-2-2022-06-06-04-[\d-]+-[\da-f-]+"),
         ("{yyyy}-{MM}-{dd}/", "s3_loader", r"2022-06-06/2022-06-06-04\d{4}-[0-9a-f-]{36}"),
         ("", "s3_loader_2", r"2022-06-06-04\d{4}-\d{56}-\d{56}"),
     ],
