@@ -11,6 +11,7 @@ names the variable or the path in the file and says what was expected.
 
 import datetime as dt
 import os
+import urllib.parse
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -162,7 +163,9 @@ class Settings:
     def workspace_place(self) -> tuple[str, str]:
         """Bucket and prefix of the workspace; the prefix is empty or ends in a slash."""
         place = _required(
-            self.environment.snowplow_posthog_workspace, "SNOWPLOW_POSTHOG_WORKSPACE", "s3://bucket/prefix that we may write"
+            self.environment.snowplow_posthog_workspace,
+            "SNOWPLOW_POSTHOG_WORKSPACE",
+            "s3://bucket/prefix that we may write",
         )
         bucket, _, prefix = place.removeprefix("s3://").partition("/")
         if not place.startswith("s3://") or not bucket:
@@ -172,11 +175,21 @@ class Settings:
 
     @property
     def host(self) -> str:
-        """The PostHog capture host, normalised."""
-        host = _required(
-            self.environment.posthog_host, "POSTHOG_HOST", "the host that events go to, such as https://eu.i.posthog.com"
+        """The PostHog capture host, normalised. Raises SettingsError when it is not in `delivery.require_region`."""
+        host = normalised_host(
+            _required(
+                self.environment.posthog_host,
+                "POSTHOG_HOST",
+                "the host that events go to, such as https://eu.i.posthog.com",
+            )
         )
-        return normalised_host(host)
+        region = self.file.delivery.require_region
+        if region and not in_region(host, region):
+            raise SettingsError(
+                f"POSTHOG_HOST is {host}, but delivery.require_region asks for PostHog Cloud in {region.upper()}, such as"
+                f" https://{region}.i.posthog.com; for a PostHog of your own leave require_region out"
+            )
+        return host
 
     @property
     def project_api_key(self) -> str:
@@ -227,7 +240,7 @@ class Settings:
         section = self.file.workspace
         if section.encryption == "none":
             return {}
-        options = {"ServerSideEncryption": section.encryption}
+        options: dict[str, str] = {"ServerSideEncryption": section.encryption}
         return {**options, "SSEKMSKeyId": section.kms_key_id} if section.kms_key_id else options
 
 
@@ -261,6 +274,15 @@ def load_file(path: str | os.PathLike[str] | None) -> SettingsFile:
     if problems:
         raise SettingsError("\n".join(f"{path}: {problem}" for problem in problems))
     return file
+
+
+def in_region(host: str, region: str) -> bool:
+    """Whether a normalised host is PostHog Cloud's in this region (`us`, `eu`).
+
+    Of any other host, a reverse proxy among them, nobody can say where events end: it is in no region.
+    """
+    name = urllib.parse.urlsplit(host).hostname or ""
+    return name in {f"{region}.i.posthog.com", f"{region}.posthog.com"}
 
 
 def _required(value: str | None, name: str, meaning: str) -> str:

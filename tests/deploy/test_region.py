@@ -1,0 +1,49 @@
+"""`delivery.require_region`: nothing is sent to a PostHog in another region than the one that was asked for."""
+
+import pytest
+
+from snowplow_posthog_dagster.errors import SettingsError
+from snowplow_posthog_dagster.settings import DeliverySection, Environment, Settings, SettingsFile
+
+
+def settings(host, region):
+    file = SettingsFile(delivery=DeliverySection(require_region=region))
+    return Settings(Environment(posthog_host=host, posthog_project_api_key="phc_key"), file)
+
+
+@pytest.mark.parametrize("host", ["https://eu.i.posthog.com", "eu.i.posthog.com/", "https://EU.posthog.com"])
+def test_a_host_of_the_region_is_taken(host):
+    assert ".posthog.com" in settings(host, "eu").host
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "https://us.i.posthog.com",
+        "https://us.posthog.com",
+        "https://app.posthog.com",
+        "https://posthog.com",
+        "https://eu.i.posthog.com.example.org",
+        "https://eu.i.posthog.com@us.i.posthog.com",
+        "https://posthog.example.eu",
+    ],
+)
+def test_any_other_host_is_refused_when_eu_is_required(host):
+    with pytest.raises(SettingsError, match=r"require_region|user name"):
+        _ = settings(host, "eu").host
+
+
+def test_eu_is_refused_when_us_is_required():
+    with pytest.raises(SettingsError, match="POSTHOG_HOST is https://eu.i.posthog.com"):
+        _ = settings("https://eu.i.posthog.com", "us").host
+
+
+def test_nothing_else_of_the_target_is_given_out_for_a_refused_host():
+    with pytest.raises(SettingsError, match="require_region"):
+        _ = settings("https://us.i.posthog.com", "eu").target_identity
+    with pytest.raises(SettingsError, match="require_region"):
+        _ = settings("https://us.i.posthog.com", "eu").events_per_second
+
+
+def test_without_the_setting_every_host_is_taken():
+    assert settings("https://posthog.example.org:8443/ingest/", None).host == "https://posthog.example.org:8443/ingest"
