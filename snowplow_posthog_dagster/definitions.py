@@ -1,6 +1,6 @@
 """The code location: what Dagster loads. Opens no connection and needs no secret.
 
-    snowplow_archive ──> snowplow_manifest ──> posthog_batches ──> posthog_events ──> posthog
+snowplow_archive ──> snowplow_manifest ──> posthog_batches ──> posthog_events ──> posthog
 """
 
 import dagster as dg

@@ -22,5 +22,7 @@ def daily_partitions(settings: Settings) -> dg.DailyPartitionsDefinition:
     if end is not None:
         # Dagster's end is exclusive, ours is the last day that is wanted.
         exclusive = end + dt.timedelta(days=1)
-        return dg.DailyPartitionsDefinition(start_date=start.isoformat(), end_date=exclusive.isoformat(), timezone="UTC")
+        return dg.DailyPartitionsDefinition(
+            start_date=start.isoformat(), end_date=exclusive.isoformat(), timezone="UTC"
+        )
     return dg.DailyPartitionsDefinition(start_date=start.isoformat(), end_offset=1, timezone="UTC")

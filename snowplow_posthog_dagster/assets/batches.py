@@ -38,7 +38,7 @@ def build_batches(graph: Graph) -> dg.AssetsDefinition:
     )
     def posthog_batches(
         context: dg.AssetExecutionContext, config: LoadConfig, s3: SnowplowS3Resource
-    ) -> dg.MaterializeResult:
+    ) -> dg.MaterializeResult:  # type: ignore[type-arg]
         settings, section = graph.settings, graph.settings.file.transform
         with day_load(context, settings, s3.connection(), config, unit="archive bytes", lease=True) as load:
             blueprint = blueprint_of(settings, s3.connection(), load.day, load.writer)

@@ -50,7 +50,7 @@ def build_events(graph: Graph) -> dg.AssetsDefinition:
     )
     def posthog_events(
         context: dg.AssetExecutionContext, config: LoadConfig, s3: SnowplowS3Resource, posthog: PostHogResource
-    ) -> dg.MaterializeResult:
+    ) -> dg.MaterializeResult:  # type: ignore[type-arg]
         settings = graph.settings
         identity, api_key = settings.target_identity, settings.project_api_key
         client = posthog.client(settings)
@@ -101,5 +101,3 @@ def _completeness(report: StepReport, key: dg.AssetKey, partition: str) -> dg.As
         description=f"left: {left}" if left else "the day is complete",
         metadata={"partition": partition, "broken_objects": report.broken[:20]},
     )
-
-

@@ -26,7 +26,7 @@ def build_manifest(graph: Graph) -> dg.AssetsDefinition:
     )
     def snowplow_manifest(
         context: dg.AssetExecutionContext, config: LoadConfig, s3: SnowplowS3Resource
-    ) -> dg.MaterializeResult:
+    ) -> dg.MaterializeResult:  # type: ignore[type-arg]
         with day_load(context, graph.settings, s3.connection(), config, unit="objects", lease=False) as load:
             report, listing = load.list_new()
         hours = {found.hour for found in listing}

@@ -70,7 +70,9 @@ def step_metadata(report: StepReport) -> Metadata:
     return metadata
 
 
-def accounting_result(report: StepReport, problems: list[str], *, check: str, key: dg.AssetKey, partition: str) -> dg.AssetCheckResult:
+def accounting_result(
+    report: StepReport, problems: list[str], *, check: str, key: dg.AssetKey, partition: str
+) -> dg.AssetCheckResult:
     """The accounting check: an error only when a sum does not add up; then downstream steps are blocked."""
     words = "every record is in exactly one place" if not problems else "; ".join(problems[:5])
     return dg.AssetCheckResult(

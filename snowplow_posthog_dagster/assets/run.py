@@ -1,6 +1,6 @@
 """What every step of a run needs: its day, its config, its stop sign, its progress, the day lease.
 
-    Dagster's context ──> DayRun ──> DayLoad (loading/day.py)
+Dagster's context ──> DayRun ──> DayLoad (loading/day.py)
 """
 
 import contextlib
@@ -67,6 +67,7 @@ class ProgressLog:
         self._started = self._last = time.monotonic()
 
     def __call__(self, done: int, total: int) -> None:
+        """Take the state of the step; most calls write nothing."""
         for observer in _observers:
             observer(self._unit, done, total)
         now = time.monotonic()
@@ -136,6 +137,7 @@ class _WaitLog:
         self._said = ""
 
     def __call__(self, who: str) -> None:
+        """Take the name of whoever holds the day."""
         if who != self._said:
             self._context.log.info(f"{self._day} is being loaded by {who}; waiting for it (`now: true` does not)")
             self._said = who

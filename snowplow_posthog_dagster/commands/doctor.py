@@ -75,7 +75,7 @@ def _archive(current: Settings) -> str:
     found = next((listed for listed in archive.bucket.listing(entry.prefix) if is_data(listed)), None)
     if found is None:
         raise SettingsError(
-            f"s3://{archive.bucket.name}/{entry.prefix} can be listed and holds no data; check `archive:` in the settings"
+            f"s3://{archive.bucket.name}/{entry.prefix} can be listed and holds no data; check `archive:` in the file"
         )
     _, chunks = archive.bucket.stream(found.key, etag=found.etag, chunk_bytes=1024)
     next(chunks, b"")
@@ -153,7 +153,7 @@ def _test_event(current: Settings) -> str:
     if query is None:
         return f"sent (uuid {marker}); without a personal key it is not looked for"
     for _ in range(_SEEN_TRIES):
-        if query.rows(f"select uuid from events where uuid in ({quoted(marker)}) limit 1"):
+        if query.rows(f"select uuid from events where uuid in ({quoted(marker)}) limit 1"):  # noqa: S608
             return f"sent and found again in {application_host(current.host)} (uuid {marker})"
         time.sleep(_SEEN_PAUSE_SECONDS)
     raise SettingsError(

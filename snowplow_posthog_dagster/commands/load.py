@@ -93,7 +93,8 @@ def materialize(
     )
     metadata = {
         event.asset_key.path[-1]: {
-            name: getattr(value, "value", None) for name, value in event.step_materialization_data.materialization.metadata.items()
+            name: getattr(value, "value", None)
+            for name, value in event.step_materialization_data.materialization.metadata.items()
         }
         for event in result.get_asset_materialization_events()
         if event.asset_key

@@ -60,7 +60,9 @@ def status(
 def logged_days(workspace: Workspace) -> list[dt.date]:
     """The days that have a log, oldest first."""
     found = {
-        match.group(1) for listed in workspace.bucket.listing(workspace.folder("log")) if (match := _DAY.search(listed.key))
+        match.group(1)
+        for listed in workspace.bucket.listing(workspace.folder("log"))
+        if (match := _DAY.search(listed.key))
     }
     return [dt.date.fromisoformat(day) for day in sorted(found)]
 
@@ -69,9 +71,7 @@ def skip(day: Day, key: Annotated[str, typer.Argument(help="The object's key or 
     """Give up on an archive object: it no longer keeps the day open, and what was not sent is withdrawn."""
 
     def entry(found: ObjectState) -> Entry:
-        return Skip(
-            object=found.object_id, revision=next_revision(found), reason=reason, by=_me(), at=timestamp_text()
-        )
+        return Skip(object=found.object_id, revision=next_revision(found), reason=reason, by=_me(), at=timestamp_text())
 
     _write(day, key, entry)
 
@@ -106,7 +106,9 @@ def _find(current: Settings, log: DayLog, key: str) -> ObjectState:
     raise SettingsError(f"{key!r} is no object of {log.day}; `snowplow-posthog status` and the manifests name them")
 
 
-def pause(reason: Reason, until: Annotated[str, typer.Option(help="UTC time, such as 2022-06-07T06:00:00Z.")] = "") -> None:
+def pause(
+    reason: Reason, until: Annotated[str, typer.Option(help="UTC time, such as 2022-06-07T06:00:00Z.")] = ""
+) -> None:
     """Stop deliveries to the target; transforms go on."""
     current = settings()
     with friendly_errors():

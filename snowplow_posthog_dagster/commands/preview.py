@@ -36,9 +36,7 @@ def preview(
     current = settings()
     with friendly_errors():
         to_event = mapper_of(current).for_object(object_id="preview", archive_day="preview")
-        chosen = (
-            (name, record) for name, record in _records(current, place) if line is None or record.line == line
-        )
+        chosen = ((name, record) for name, record in _records(current, place) if line is None or record.line == line)
         shown = 0
         for name, record in itertools.islice(chosen, limit):
             outcome = record if isinstance(record, Rejected) else to_event(record)
@@ -69,6 +67,7 @@ def show(
     """Print one record and what it becomes; entities in one line each unless `whole_entities`."""
     left = _fields(record) if isinstance(record, Record) else f"{len(record.raw):,} bytes that are no record"
     if isinstance(outcome, Mapped):
+        right: JSON | str
         right, title = JSON(_shortened(outcome.event, whole_entities=whole_entities)), "PostHog event"
     elif isinstance(outcome, Filtered):
         right, title = f"filtered by the rule {outcome.rule}", "filtered"

@@ -21,7 +21,6 @@ from snowplow_posthog_dagster.commands.load import ASSETS, instance, materialize
 from snowplow_posthog_dagster.commands.preview import show
 from snowplow_posthog_dagster.commands.terminal import counts_table, err, friendly_errors, out
 from snowplow_posthog_dagster.loading.setup import archive_of, connection_of, mapper_of, workspace_of
-from snowplow_posthog_dagster.mapping.outcome import Mapped
 from snowplow_posthog_dagster.sandbox import samples
 from snowplow_posthog_dagster.sandbox.servers import Sandbox
 from snowplow_posthog_dagster.settings import Settings, load
@@ -64,7 +63,7 @@ def dev(folder: Folder = DEFAULT_FOLDER, port: Annotated[int, typer.Option(help=
         _, current = start(folder)
         samples.write_sample_archive(connect(connection_of(current)), current.archive_bucket)
     program = str(Path(sys.executable).with_name("dagster"))
-    os.execv(program, [program, "dev", "-h", "127.0.0.1", "-p", str(port)])
+    os.execv(program, [program, "dev", "-h", "127.0.0.1", "-p", str(port)])  # noqa: S606
 
 
 def up(folder: Folder = DEFAULT_FOLDER) -> None:
@@ -141,7 +140,6 @@ def _show_one_record(current: Settings) -> None:
     out.print("\n[bold]One record beside the PostHog event that it became[/]")
     name, record = next(_page_views(current))
     outcome = mapper_of(current).for_object(object_id="shown", archive_day=f"{SAMPLE_DAYS[0]}")(record)
-    assert isinstance(outcome, Mapped)
     show(name, record, outcome, whole_entities=False)
 
 

@@ -11,7 +11,7 @@ import msgspec
 
 from snowplow_posthog_dagster.errors import ObjectError
 from snowplow_posthog_dagster.loading.sources import source_for
-from snowplow_posthog_dagster.loading.transform import TransformOptions, failure_entry, transform_object
+from snowplow_posthog_dagster.loading.transform import TransformJob, TransformOptions, failure_entry, transform_object
 from snowplow_posthog_dagster.mapping.mapper import Mapper
 from snowplow_posthog_dagster.mapping.settings import MappingSettings
 from snowplow_posthog_dagster.storage.archive import Archive, ArchiveObject
@@ -54,20 +54,21 @@ class Workshop:
     def __init__(self, blueprint: Blueprint) -> None:
         client = connect(blueprint.connection)
         self._blueprint = blueprint
-        self._archive = Archive(Bucket(client, blueprint.archive_bucket), ())
         workspace_bucket = Bucket(client, blueprint.workspace_bucket, blueprint.put_options)
-        self._workspace = Workspace(workspace_bucket, blueprint.workspace_prefix, blueprint.target)
         secret = blueprint.privacy_secret
         self._mapper = Mapper(
             MappingSettings.model_validate_json(blueprint.mapping),
             privacy_secret=secret.encode() if secret else None,
             forgotten=blueprint.forgotten,
         )
-
-    @property
-    def versions(self) -> tuple[str, str]:
-        """Identity and mapping version of what this process makes."""
-        return self._mapper.identity_version, self._mapper.mapping_version
+        self._job = TransformJob(
+            archive=Archive(Bucket(client, blueprint.archive_bucket), ()),
+            workspace=Workspace(workspace_bucket, blueprint.workspace_prefix, blueprint.target),
+            day=blueprint.day,
+            versions=(self._mapper.identity_version, self._mapper.mapping_version),
+            options=blueprint.options,
+            writer=blueprint.writer,
+        )
 
     def run(self, task: Task) -> Done | Broken | Superseded | Gone:
         """Transform one object. Only errors that concern more than this object are raised."""
@@ -77,21 +78,9 @@ class Workshop:
             source = source_for(
                 found.source, self._mapper, found.object_id, f"{plan.day:%Y-%m-%d}", plan.max_record_bytes
             )
-            return transform_object(
-                found,
-                source,
-                archive=self._archive,
-                workspace=self._workspace,
-                day=plan.day,
-                revision=task.revision,
-                versions=self.versions,
-                options=plan.options,
-                writer=plan.writer,
-            )
+            return transform_object(found, source, self._job, revision=task.revision)
         except ObjectError as error:
-            return failure_entry(
-                found, error, revision=task.revision, attempts=task.attempts, writer=plan.writer
-            )
+            return failure_entry(found, error, revision=task.revision, attempts=task.attempts, writer=plan.writer)
 
 
 blueprint_codec = (msgspec.json.Encoder(), msgspec.json.Decoder(Blueprint))

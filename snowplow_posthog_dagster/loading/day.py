@@ -87,16 +87,14 @@ class DayLoad:
         return report, listing
 
     def _manifested(self) -> set[str]:
-        known = set()
+        known: set[str] = set()
         for listed in self.workspace.bucket.listing(self.workspace.folder("manifests", self.day)):
             known.update(json.loads(line)["object"] for line in self.workspace.read_lines(listed.key))
         return known
 
     # -- transform ----------------------------------------------------------------------------------------
 
-    def transform(
-        self, blueprint: Blueprint, *, processes: int | None = None, frozen: str = "fail"
-    ) -> StepReport:
+    def transform(self, blueprint: Blueprint, *, processes: int | None = None, frozen: str = "fail") -> StepReport:
         """Transform the listed objects that the log does not show as done.
 
         Raises SettingsError for objects that lie in Glacier (unless `frozen` is "skip"), and what concerns
@@ -177,9 +175,7 @@ class DayLoad:
 
     # -- delivery -----------------------------------------------------------------------------------------
 
-    def deliver(
-        self, client: CaptureClient, *, api_key: str, pacer: Pacer, options: DeliveryOptions
-    ) -> StepReport:
+    def deliver(self, client: CaptureClient, *, api_key: str, pacer: Pacer, options: DeliveryOptions) -> StepReport:
         """Send the open events of the day, and close it when nothing is left.
 
         Raises what `Delivery.deliver` raises.

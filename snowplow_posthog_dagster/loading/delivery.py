@@ -175,7 +175,7 @@ class Delivery:
                 if shipment is None:
                     return
                 self._ship(*shipment)
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - handed to the caller of `deliver`
             with self._lock:
                 self._error = self._error or error
             self._halt.set()
@@ -341,7 +341,7 @@ def _entries(piece: _Piece, status: str) -> list[Delivered]:
 def _backoff(attempt: int, retry_after: float | None) -> float:
     """Full jitter over a doubling ceiling; a server's `Retry-After` is the least that is waited."""
     ceiling = min(_LONGEST_BACKOFF_SECONDS, _FIRST_BACKOFF_SECONDS * 2**attempt)
-    jittered = random.uniform(0, ceiling)
+    jittered = random.uniform(0, ceiling)  # noqa: S311
     return max(jittered, min(retry_after, _LONGEST_RETRY_AFTER_SECONDS)) if retry_after is not None else jittered
 
 

@@ -26,10 +26,25 @@ class Source(Protocol):
     a good one; `origin` names the application and the time of arrival of a record, as text.
     """
 
-    lines: Lines
-    records: Callable[[Iterable[bytes]], Iterator[Any]]
-    event: Callable[[Any], Mapped | Filtered | Rejected]
-    origin: Callable[[Any], tuple[str, str]]
+    @property
+    def lines(self) -> Lines:
+        """Counts of physical lines, growing while `records` is read."""
+        ...
+
+    @property
+    def records(self) -> Callable[[Iterable[bytes]], Iterator[Any]]:
+        """Inflated bytes in, records out."""
+        ...
+
+    @property
+    def event(self) -> Callable[[Any], Mapped | Filtered | Rejected]:
+        """A record in, a PostHog event out, or why there is none."""
+        ...
+
+    @property
+    def origin(self) -> Callable[[Any], tuple[str, str]]:
+        """A record's application and time of arrival."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ import gzip
 from collections import Counter, deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import Self
 
 from snowplow_posthog_dagster.errors import (
     BrokenObjectError,
@@ -93,58 +94,59 @@ class _Tally:
     newest: str = ""
 
 
-def transform_object(
-    found: ArchiveObject,
-    source: Source,
-    *,
-    archive: Archive,
-    workspace: Workspace,
-    day: dt.date,
-    revision: int,
-    versions: tuple[str, str],
-    options: TransformOptions,
-    writer: str,
-) -> Done:
+@dataclass(frozen=True)
+class TransformJob:
+    """Where the objects of a day come from and go to. `versions` are identity and mapping version."""
+
+    archive: Archive
+    workspace: Workspace
+    day: dt.date
+    versions: tuple[str, str]
+    options: TransformOptions
+    writer: str
+
+
+def transform_object(found: ArchiveObject, source: Source, job: TransformJob, *, revision: int = 0) -> Done:
     """Transform one archive object and store its batches; returns the result for the day log.
 
-    `versions` are identity and mapping version. Raises BrokenObjectError, SupersededObjectError or
-    GoneObjectError for the object alone, and the errors of `Bucket` for the workspace.
+    Raises BrokenObjectError, SupersededObjectError or GoneObjectError for the object alone, and the errors of
+    `Bucket` for the workspace.
     """
+    workspace, day, options = job.workspace, job.day, job.options
     tally = _Tally()
     letters = DeadLetterFile(workspace, day, TRANSFORM, found.object_id)
     sample = _Sample()
-    chunks = archive.read(found, max_bytes=options.max_object_bytes)
+    chunks = job.archive.read(found, max_bytes=options.max_object_bytes)
     with _Uploads(workspace, day, found.object_id) as uploads:
         builder = BatchBuilder(codec=options.codec, level=options.level)
         repeats = RepeatWindow(options.repeat_window)
         for record in source.records(chunks):
             tally.records += 1
             tally.raw_bytes += len(record.raw) + 1
-            outcome: object = record
-            if type(record) is not Rejected:
-                app, arrival = source.origin(record)
-                if repeats.seen(record.raw):
-                    tally.repeats += 1
-                    continue
-                outcome = source.event(record)
-                if type(outcome) is Mapped:
-                    batch = builder.add(outcome.event, outcome.timestamp)
-                    if batch is not None:
-                        uploads.put(batch)
-                    sample.add(outcome)
-                    _count_mapped(tally, outcome, app, arrival)
-                    continue
-                if type(outcome) is Filtered:
-                    tally.filtered[outcome.rule] += 1
-                    tally.dropped[app] += 1
-                    continue
-            assert isinstance(outcome, Rejected)
-            letters.add(_letter(outcome, found, day, strict=options.strict_dead_letters))
+            if isinstance(record, Rejected):
+                letters.add(_letter(record, found, job))
+                continue
+            if repeats.seen(record.raw):
+                tally.repeats += 1
+                continue
+            app, arrival = source.origin(record)
+            outcome = source.event(record)
+            if isinstance(outcome, Mapped):
+                batch = builder.add(outcome.event, outcome.timestamp)
+                if batch is not None:
+                    uploads.put(batch)
+                sample.add(outcome)
+                _count_mapped(tally, outcome, app, arrival)
+            elif isinstance(outcome, Filtered):
+                tally.filtered[outcome.rule] += 1
+                tally.dropped[app] += 1
+            else:
+                letters.add(_letter(outcome, found, job))
         last = builder.finish()
         if last is not None:
             uploads.put(last)
     sample.write(workspace, day, found.object_id, uploads.notes)
-    return _result(found, source, tally, letters, uploads, revision, versions, writer)
+    return _result(found, source, tally, letters, uploads, job, revision)
 
 
 def _count_mapped(tally: _Tally, outcome: Mapped, app: str, arrival: str) -> None:
@@ -154,13 +156,17 @@ def _count_mapped(tally: _Tally, outcome: Mapped, app: str, arrival: str) -> Non
         tally.notes.update(outcome.notes)
     if not tally.oldest or arrival < tally.oldest:
         tally.oldest = arrival
-    if arrival > tally.newest:
-        tally.newest = arrival
+    tally.newest = max(tally.newest, arrival)
 
 
-def _letter(rejected: Rejected, found: ArchiveObject, day: dt.date, *, strict: bool) -> dict[str, object]:
+def _letter(rejected: Rejected, found: ArchiveObject, job: TransformJob) -> dict[str, object]:
     return bad_row(
-        rejected, bucket=found.bucket, key=found.key, object_id=found.object_id, day=day, payload=not strict
+        rejected,
+        bucket=found.bucket,
+        key=found.key,
+        object_id=found.object_id,
+        day=job.day,
+        payload=not job.options.strict_dead_letters,
     )
 
 
@@ -176,7 +182,7 @@ class _Uploads:
         self.notes: list[BatchNote] = []
         self.repeated_events = 0
 
-    def __enter__(self) -> "_Uploads":
+    def __enter__(self) -> Self:
         return self
 
     def put(self, batch: Batch) -> None:
@@ -236,9 +242,8 @@ def _result(
     tally: _Tally,
     letters: DeadLetterFile,
     uploads: _Uploads,
+    job: TransformJob,
     revision: int,
-    versions: tuple[str, str],
-    writer: str,
 ) -> Done:
     apps = sorted({*tally.taken, *tally.dropped})
     return Done(
@@ -262,9 +267,9 @@ def _result(
         raw_bytes=tally.raw_bytes,
         oldest_arrival=to_epoch_ms(tally.oldest) if tally.oldest else None,
         newest_arrival=to_epoch_ms(tally.newest) if tally.newest else None,
-        identity_version=versions[0],
-        mapping_version=versions[1],
-        writer=writer,
+        identity_version=job.versions[0],
+        mapping_version=job.versions[1],
+        writer=job.writer,
         at=timestamp_text(),
     )
 

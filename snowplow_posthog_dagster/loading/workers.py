@@ -62,7 +62,7 @@ def transform_all(
     """
     ordered = sorted(tasks, key=lambda task: -task.found.size)
     count = min(processes or core_count(), len(ordered))
-    if count <= 1 and processes is None or sum(task.found.size for task in ordered) < SMALL_RUN_BYTES:
+    if (count <= 1 and processes is None) or sum(task.found.size for task in ordered) < SMALL_RUN_BYTES:
         _in_this_process(blueprint, ordered, on_result, stop)
     else:
         _Pool(blueprint, ordered, on_result, stop).run(count)
@@ -81,9 +81,7 @@ def _in_this_process(blueprint: Blueprint, tasks: Sequence[Task], on_result: OnR
 class _Pool:
     """The threads that feed the workers, and the first error that ends them all."""
 
-    def __init__(
-        self, blueprint: Blueprint, tasks: Sequence[Task], on_result: OnResult, stop: threading.Event
-    ) -> None:
+    def __init__(self, blueprint: Blueprint, tasks: Sequence[Task], on_result: OnResult, stop: threading.Event) -> None:
         self._blueprint = blueprint
         self._on_result = on_result
         self._stop = stop
@@ -187,9 +185,7 @@ class _Worker:
             return None
         if line.startswith(b'{"error"'):
             raise _error_of(line)
-        entry = entry_of(line)
-        assert isinstance(entry, (Done, Broken, Superseded, Gone))
-        return entry
+        return result_of(line)
 
     def _send(self, line: bytes) -> None:
         stdin: IO[bytes] | None = self._process.stdin
@@ -224,6 +220,14 @@ class _Worker:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+
+
+def result_of(line: bytes) -> Result:
+    """A worker's answer as the entry that it is. Raises TransientError for any other kind."""
+    entry = entry_of(line)
+    if isinstance(entry, Done | Broken | Superseded | Gone):
+        return entry
+    raise TransientError(f"a pool worker answered with an entry of kind {type(entry).__name__}")
 
 
 def _error_of(line: bytes) -> SnowplowPostHogError:

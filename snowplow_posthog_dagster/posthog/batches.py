@@ -204,6 +204,4 @@ def run_from(
     """Compress loose events into a run."""
     listed = list(events)
     raw = SEPARATOR.join(listed)
-    return Run(
-        deflate_flushed(raw, make_compressor), crc32(raw), len(raw), len(listed), min_timestamp, max_timestamp
-    )
+    return Run(deflate_flushed(raw, make_compressor), crc32(raw), len(raw), len(listed), min_timestamp, max_timestamp)

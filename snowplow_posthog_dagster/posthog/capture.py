@@ -16,6 +16,7 @@ import json
 import ssl
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
 import certifi
 import urllib3
@@ -71,7 +72,7 @@ class CaptureClient:
     ) -> None:
         self.url = f"{host}/batch/"
         timeout = urllib3.Timeout(connect=min(10.0, timeout_seconds), read=timeout_seconds)
-        options = {
+        options: dict[str, Any] = {
             "maxsize": connections,
             "block": True,
             "retries": False,
@@ -158,12 +159,14 @@ def _says_ok(content: bytes) -> bool:
         answer = json.loads(content)
     except ValueError:
         return False
-    return isinstance(answer, dict) and (answer.get("status") in ("Ok", "ok") or answer.get("status") is True or answer.get("status") == 1)
+    return isinstance(answer, dict) and (
+        answer.get("status") in ("Ok", "ok") or answer.get("status") is True or answer.get("status") == 1
+    )
 
 
 def _no_answer(error: Exception) -> Answer:
     cause = error.reason if isinstance(error, MaxRetryError) and error.reason else error
-    if isinstance(cause, SSLError) or isinstance(cause, ssl.SSLError):
+    if isinstance(cause, (SSLError, ssl.SSLError)):
         return Answer(Verdict.MISCONFIGURED, 0, f"TLS failed: {cause}")
     if isinstance(cause, LocationParseError):
         return Answer(Verdict.MISCONFIGURED, 0, f"POSTHOG_HOST is no host: {cause}")

@@ -20,9 +20,13 @@ _STORED_LIMIT = 0xFFFF
 class Compressor(Protocol):
     """What both zlib and isal hand out as `compressobj`."""
 
-    def compress(self, data: bytes, /) -> bytes: ...
+    def compress(self, data: bytes, /) -> bytes:
+        """Take bytes; give what is ready."""
+        ...
 
-    def flush(self, mode: int = ..., /) -> bytes: ...
+    def flush(self, mode: int = ..., /) -> bytes:
+        """Give the rest."""
+        ...
 
 
 def compressor_factory(codec: str, level: int) -> Callable[[], Compressor]:

@@ -1,5 +1,5 @@
 """Dagster resources, thin: they hold configuration and hand out the objects of `loading/`.
 
-    s3.py        SnowplowS3Resource: the archive and the workspace
-    posthog.py   PostHogResource: the capture client, the pace, the target's identity
+s3.py        SnowplowS3Resource: the archive and the workspace
+posthog.py   PostHogResource: the capture client, the pace, the target's identity
 """

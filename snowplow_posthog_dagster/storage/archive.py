@@ -9,6 +9,7 @@ list says from when until when it holds; a day without an entry, or with two, is
 
 import datetime as dt
 import hashlib
+import itertools
 import re
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,7 +22,9 @@ from snowplow_posthog_dagster.storage.s3 import Bucket, Listed
 _LISTING_THREADS = 12
 _HOUR = re.compile(r"\{HH\}")
 # What lies beside the data: Spark's markers, LZO indexes, manifests, Firehose's own failures.
-_NOT_DATA = re.compile(r"(/|_SUCCESS|_\$folder\$|\.lzo\.index|\.index|manifest|\.manifest|\.crc|\.md5)$|(^|/)processing-failed/|(^|/)[._][^/]*$")
+_NOT_DATA = re.compile(
+    r"(/|_SUCCESS|_\$folder\$|\.lzo\.index|\.index|manifest|\.manifest|\.crc|\.md5)$|(^|/)processing-failed/|(^|/)[._][^/]*$"
+)
 _FROZEN = frozenset({"GLACIER", "DEEP_ARCHIVE"})
 
 
@@ -160,10 +163,12 @@ def check_entries(entries: Iterable[ArchiveEntry]) -> list[str]:
         if unknown:
             problems.append(f"archive {entry.prefix!r}: layout holds unknown fields {sorted(unknown)}")
         if not {"MM", "dd"} <= set(re.findall(r"\{(\w+)\}", entry.layout)):
-            problems.append(f"archive {entry.prefix!r}: layout {entry.layout!r} does not name the day ({{MM}} and {{dd}})")
+            problems.append(
+                f"archive {entry.prefix!r}: layout {entry.layout!r} does not name the day ({{MM}} and {{dd}})"
+            )
         if entry.start and entry.until and entry.until < entry.start:
             problems.append(f"archive {entry.prefix!r}: `until` {entry.until} lies before `from` {entry.start}")
-    for first, second in zip(ordered, ordered[1:], strict=False):
+    for first, second in itertools.pairwise(ordered):
         problems += _between(first, second)
     return problems
 

@@ -15,6 +15,7 @@ import uuid
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
+from typing import Self
 
 from snowplow_posthog_dagster.errors import GoneObjectError, StorageUnavailableError
 from snowplow_posthog_dagster.storage.entries import Entry, entry_of, line_of
@@ -115,7 +116,12 @@ class LogWriter:
     """
 
     def __init__(
-        self, log: DayLog, writer: str, *, clock: Callable[[], float] = time.monotonic, flush_seconds: float = FLUSH_SECONDS
+        self,
+        log: DayLog,
+        writer: str,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        flush_seconds: float = FLUSH_SECONDS,
     ) -> None:
         self._log = log
         self._writer = writer
@@ -128,7 +134,7 @@ class LogWriter:
         self._closed = False
         self._thread = threading.Thread(target=self._run, name=f"day-log-{log.day}", daemon=True)
 
-    def __enter__(self) -> "LogWriter":
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 

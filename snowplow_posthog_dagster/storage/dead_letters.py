@@ -10,14 +10,35 @@ import gzip
 import io
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
+from snowplow_posthog_dagster.errors import GoneObjectError
+from snowplow_posthog_dagster.storage.state import DayState, ObjectState
 from snowplow_posthog_dagster.storage.workspace import Workspace, digest
 
 TRANSFORM = "transform"
 DELIVERY = "delivery"
 # Lines are compressed as they come, so that an object of nothing but dead letters stays in bounded memory.
 _COMPRESSION_LEVEL = 6
+
+
+@dataclass(frozen=True)
+class DeadLetter:
+    """One dead letter that the log counts.
+
+    `number` is the record's ordinal in its object (stage transform), or the event's position in `batch_id`
+    (stage delivery); `content` is the stored line.
+    """
+
+    day: dt.date
+    stage: str
+    object_id: str
+    key: str
+    number: int
+    reason: str
+    content: dict[str, Any]
+    batch_id: str = ""
 
 
 class DeadLetterFile:
@@ -68,3 +89,59 @@ def dead_letter_files(workspace: Workspace, day: dt.date, stage: str) -> list[st
     """The names of the files that lie there for a day, listed or not by the log."""
     folder = dead_letter_folder(workspace, day, stage)
     return sorted(listed.key[len(folder) :] for listed in workspace.bucket.listing(folder))
+
+
+def counted_letters(
+    workspace: Workspace, day: dt.date, state: DayState, *, stage: str | None = None, reason: str = ""
+) -> Iterator[DeadLetter]:
+    """The dead letters of a day that count: those of the winning results that no replay has settled yet.
+
+    `reason` is a part of the reason's words, in any case. Files of lost results and purged ones are passed over.
+    """
+    wanted = reason.casefold()
+    for found_stage, read in ((TRANSFORM, _of_transform), (DELIVERY, _of_delivery)):
+        if stage in {None, found_stage}:
+            for letter in read(workspace, day, state):
+                if wanted in letter.reason.casefold():
+                    yield letter
+
+
+def _of_transform(workspace: Workspace, day: dt.date, state: DayState) -> Iterator[DeadLetter]:
+    for known in state.objects.values():
+        if known.done is None or known.done.dead_letter_file is None:
+            continue
+        settled = known.replayed_records
+        for content in _present(workspace, day, TRANSFORM, known.done.dead_letter_file):
+            number = content["place"]["ordinal"]
+            if number not in settled:
+                yield DeadLetter(day, TRANSFORM, known.object_id, known.key, number, content["reason"], content)
+
+
+def _of_delivery(workspace: Workspace, day: dt.date, state: DayState) -> Iterator[DeadLetter]:
+    refused = {
+        known.object_id: known for known in state.objects.values() if any(known.batches[name].refused for name in known.batches)
+    }
+    seen: set[tuple[str, str, int]] = set()
+    for name in dead_letter_files(workspace, day, DELIVERY) if refused else ():
+        known = refused.get(name.partition("-")[0])
+        for content in _present(workspace, day, DELIVERY, name) if known else ():
+            batch_id, number = content["batch"], content["position"]
+            mark = (content["object"], batch_id, number)
+            if known and mark not in seen and _is_refused(known, batch_id, number):
+                seen.add(mark)
+                yield DeadLetter(
+                    day, DELIVERY, known.object_id, known.key, number, content["reason"], content, batch_id
+                )
+
+
+def _is_refused(known: ObjectState, batch_id: str, position: int) -> bool:
+    batch = known.batches.get(batch_id)
+    return batch is not None and position in batch.refused.positions()
+
+
+def _present(workspace: Workspace, day: dt.date, stage: str, name: str) -> list[dict[str, Any]]:
+    """The letters of a file, none when it was purged: what is left of it then is its count in the log."""
+    try:
+        return list(read_dead_letters(workspace, day, stage, name))
+    except GoneObjectError:
+        return []

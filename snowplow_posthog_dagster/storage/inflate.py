@@ -15,7 +15,7 @@ from snowplow_posthog_dagster.errors import BrokenObjectError
 
 GZIP_MAGIC = b"\x1f\x8b"
 CHUNK_BYTES = 256 * 1024
-_FAILURES = (zlib.error, isal_zlib.error, EOFError)
+_FAILURES: tuple[type[Exception], ...] = (zlib.error, isal_zlib.error, EOFError)  # type: ignore[assignment]
 
 
 def inflate(chunks: Iterable[bytes], *, max_bytes: int | None = None) -> Iterator[bytes]:

@@ -15,6 +15,7 @@ import urllib.parse
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
+from typing import Self
 
 from snowplow_posthog_dagster.errors import GoneObjectError, SnowplowPostHogError
 from snowplow_posthog_dagster.storage.workspace import Workspace
@@ -84,10 +85,10 @@ class DayLease:
     def _write(self, role: str) -> None:
         self._workspace.bucket.put(self._key(role), json.dumps({"who": self._who}).encode())
 
-    def __enter__(self) -> "DayLease":
+    def __enter__(self) -> Self:
         while self._wait and not self._stop.is_set() and (holder := self._contender() or self._rival()):
             self._on_wait(holder)
-            self._stop.wait(RENEW_SECONDS * random.uniform(0.5, 1.0))
+            self._stop.wait(RENEW_SECONDS * random.uniform(0.5, 1.0))  # noqa: S311
         self._write(_HOLDING)
         self._workspace.bucket.delete([self._key(_WAITING)])
         self._renewer = threading.Thread(target=self._renew, name="day-lease", daemon=True)

@@ -22,9 +22,7 @@ class Ranges:
 
     def without(self, other: "Ranges") -> "Ranges":
         """The positions that are here and not in `other`."""
-        return Ranges(
-            gap for first, end in self._intervals for gap in _gaps(other.intervals, first, end)
-        )
+        return Ranges(gap for first, end in self._intervals for gap in _gaps(other.intervals, first, end))
 
     def missing(self, total: int) -> "Ranges":
         """The positions below `total` that are not in the set."""

@@ -68,7 +68,7 @@ def connect(connection: Connection) -> Any:
         connect_timeout=connection.connect_timeout_seconds,
         read_timeout=connection.read_timeout_seconds,
         retries={"max_attempts": connection.max_attempts, "mode": "standard"},
-        s3={"addressing_style": connection.addressing_style},
+        s3={"addressing_style": connection.addressing_style},  # type: ignore[arg-type]
         proxies={"http": connection.proxy, "https": connection.proxy} if connection.proxy else None,
         # Streamed reads are compared by ETag and gzip's own CRC; some S3-compatible servers answer ranged
         # reads with a checksum of the whole object.

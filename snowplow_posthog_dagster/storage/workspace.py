@@ -76,7 +76,9 @@ class Workspace:
             self.bucket.put(key, json.dumps({"layout": LAYOUT_VERSION}).encode())
             return
         except ValueError:
-            raise WorkspaceError(f"s3://{self.bucket.name}/{key} is not JSON; is this another program's bucket?") from None
+            raise WorkspaceError(
+                f"s3://{self.bucket.name}/{key} is not JSON; is this another program's bucket?"
+            ) from None
         if not isinstance(found, dict) or found.get("layout") != LAYOUT_VERSION:
             raise WorkspaceError(
                 f"s3://{self.bucket.name}/{key} says {found!r}; this release writes and reads layout"

@@ -39,7 +39,8 @@ def test_a_batch_is_one_gzip_member_of_valid_json(events: list[bytes], codec: tu
     (batch,) = batches_of(events, *codec)
     member = zlib.decompressobj(31)
     text = member.decompress(batch.data)
-    assert member.eof and not member.unused_data
+    assert member.eof
+    assert not member.unused_data
     assert json.loads(text)["batch"] == [json.loads(event) for event in events]
     assert batch.run.events == len(events)
 
@@ -70,7 +71,8 @@ def test_timestamps_of_a_batch_span_its_events() -> None:
     for timestamp in (50, 20, 90, 40):
         builder.add(b"{}", timestamp)
     batch = builder.finish()
-    assert batch and (batch.run.min_timestamp, batch.run.max_timestamp) == (20, 90)
+    assert batch
+    assert (batch.run.min_timestamp, batch.run.max_timestamp) == (20, 90)
 
 
 def test_a_damaged_batch_is_refused_by_name() -> None:
@@ -91,7 +93,8 @@ def test_a_body_joins_batches_into_one_gzip_member(groups: list[list[bytes]], hi
     runs = [run_of(batches_of(events)[0].data) for events in groups]
     member = zlib.decompressobj(31)
     sent = json.loads(member.decompress(body(runs, api_key=key, historical=historical)))
-    assert member.eof and not member.unused_data
+    assert member.eof
+    assert not member.unused_data
     assert sent["batch"] == [json.loads(event) for events in groups for event in events]
     assert sent["api_key"] == key
     assert sent.get("historical_migration", False) is historical
@@ -108,7 +111,13 @@ def test_a_part_carries_byte_identical_events(events: list[bytes], data: st.Data
 
 
 def test_joining_respects_events_bytes_and_the_48_hour_line() -> None:
-    items = [("a", 900, 10, True), ("b", 900, 10, True), ("c", 300, 10, True), ("d", 1, 10, False), ("e", 5000, 9, False)]
+    items = [
+        ("a", 900, 10, True),
+        ("b", 900, 10, True),
+        ("c", 300, 10, True),
+        ("d", 1, 10, False),
+        ("e", 5000, 9, False),
+    ]
     assert list(joined(items)) == [["a", "b"], ["c"], ["d"], ["e"]]
     assert list(joined([("a", 1, MAX_RAW_BYTES, True), ("b", 1, 1, True)])) == [["a"], ["b"]]
 

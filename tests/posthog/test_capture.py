@@ -20,7 +20,8 @@ def test_only_posthogs_own_word_of_acceptance_acknowledges(body: bytes) -> None:
 @pytest.mark.parametrize("body", [b"", b"<html>login</html>", b'{"status":"error"}', b"[]", b"null", b'{"ok":true}'])
 def test_a_200_with_another_body_is_no_acknowledgement(body: bytes) -> None:
     answer = classify(200, body)
-    assert answer.verdict is Verdict.RETRY and "not PostHog's word" in answer.words
+    assert answer.verdict is Verdict.RETRY
+    assert "not PostHog's word" in answer.words
 
 
 @pytest.mark.parametrize(
@@ -57,7 +58,8 @@ def test_retry_after_is_read_in_seconds_and_as_a_date() -> None:
 
 def test_a_proxys_page_is_cut_to_a_line() -> None:
     words = classify(502, b"<html>\n<body>" + b"bad gateway " * 200).words
-    assert len(words) < 320 and "\n" not in words
+    assert len(words) < 320
+    assert "\n" not in words
 
 
 @contextmanager
@@ -154,10 +156,12 @@ def test_nobody_listening_and_an_unknown_name_are_retried_with_words() -> None:
         port = unused.getsockname()[1]
     assert CaptureClient(f"http://127.0.0.1:{port}").post(b"x").verdict is Verdict.RETRY
     answer = CaptureClient("http://no-such-host.invalid").post(b"x")
-    assert answer.verdict is Verdict.RETRY and "resolve" in answer.words
+    assert answer.verdict is Verdict.RETRY
+    assert "resolve" in answer.words
 
 
 def test_a_tls_failure_is_one_clear_verdict_and_not_retried() -> None:
     with server(lambda handler: reply(handler, 200, b"")) as host:
         answer = CaptureClient(host.replace("http://", "https://")).post(b"x")
-    assert answer.verdict is Verdict.MISCONFIGURED and answer.words.startswith("TLS failed")
+    assert answer.verdict is Verdict.MISCONFIGURED
+    assert answer.words.startswith("TLS failed")

@@ -54,7 +54,8 @@ def test_connections_grow_slowly_and_halve_when_the_server_is_overloaded() -> No
 
 def test_no_more_bodies_are_in_flight_than_allowed() -> None:
     connections, stop = AdaptiveConnections(8, start=2), threading.Event()
-    assert connections.enter(stop) and connections.enter(stop)
+    assert connections.enter(stop)
+    assert connections.enter(stop)
     threading.Timer(0.15, connections.leave).start()
     started = time.monotonic()
     assert connections.enter(stop)
