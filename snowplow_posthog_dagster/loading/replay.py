@@ -8,15 +8,17 @@ log by record number, so a replay that is asked for twice sends once; a crash be
 an open batch, which the next replay or the next run sends. What is still offending stays a dead letter.
 """
 
-import gzip
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
+from operator import attrgetter
 
 from snowplow_posthog_dagster.errors import GoneObjectError, ObjectError
 from snowplow_posthog_dagster.loading.day import DayLoad
 from snowplow_posthog_dagster.loading.delivery import OpenBatch
 from snowplow_posthog_dagster.loading.sources import Source, source_for
+from snowplow_posthog_dagster.loading.transform import note_of
 from snowplow_posthog_dagster.mapping.mapper import Mapper
 from snowplow_posthog_dagster.mapping.outcome import Filtered, Mapped
 from snowplow_posthog_dagster.posthog.batches import Batch, BatchBuilder
@@ -26,6 +28,7 @@ from snowplow_posthog_dagster.storage.archive import ArchiveObject
 from snowplow_posthog_dagster.storage.dead_letters import DELIVERY, TRANSFORM, DeadLetter
 from snowplow_posthog_dagster.storage.entries import BatchNote, Replayed
 from snowplow_posthog_dagster.storage.ranges import Ranges
+from snowplow_posthog_dagster.storage.samples import Sample
 from snowplow_posthog_dagster.storage.state import DayState, ObjectState
 from snowplow_posthog_dagster.storage.workspace import timestamp_text
 
@@ -76,15 +79,13 @@ class Replay:
         """
         report = ReplayReport()
         state = self._load.log.state()
-        by_object: defaultdict[str, list[DeadLetter]] = defaultdict(list)
-        for letter in letters:
-            report.asked += 1
-            if letter.stage == TRANSFORM:
-                by_object[letter.object_id].append(letter)
+        for (stage, name), group in groupby(letters, key=attrgetter("stage", "object_id")):
+            mine = list(group)
+            report.asked += len(mine)
+            if stage == TRANSFORM:
+                self._settle_object(state.objects[name], mine, report)
             else:
-                report.refused_before += 1
-        for name, mine in by_object.items():
-            self._settle_object(state.objects[name], mine, report)
+                report.refused_before += len(mine)
         return report
 
     def _settle_object(self, known: ObjectState, letters: Sequence[DeadLetter], report: ReplayReport) -> None:
@@ -96,7 +97,7 @@ class Replay:
         except ObjectError as error:
             report.unreadable[known.key] = str(error)
             return
-        entries = _Entries(known)
+        entries = _Entries(known, self._upload)
         for letter in fresh:
             record = records.get(letter.number)
             outcome = source.event(record) if isinstance(record, Record) else record
@@ -136,17 +137,17 @@ class Replay:
         bucket = self._load.archive.bucket.name
         return ArchiveObject(known.object_id, bucket, done.key, done.etag, done.bytes, 0.0, "STANDARD", done.hour)
 
+    def _upload(self, known: ObjectState, batch: Batch) -> None:
+        workspace = self._load.workspace
+        workspace.bucket.put(workspace.batch_key(self._load.day, known.object_id, batch.batch_id), batch.data)
+
     def _store(self, known: ObjectState, entries: "_Entries", report: ReplayReport) -> None:
         made = entries.finish()
-        load, workspace = self._load, self._load.workspace
-        for batch in entries.batches:
-            workspace.bucket.put(workspace.batch_key(load.day, known.object_id, batch.batch_id), batch.data)
-        if entries.batches:
-            name = f"{known.object_id}-{entries.batches[0].batch_id}.jsonl.gz"
-            lines = b"".join(event + b"\n" for event in entries.events)
-            workspace.bucket.put(workspace.key("samples", load.day, name), gzip.compress(lines, 1, mtime=0))
+        notes = [entry.batch for entry in made if entry.batch]
+        if notes:
+            entries.sample.write(self._load.workspace, self._load.day, known.object_id, notes)
         if made:
-            load.log.write(made, writer=f"{load.writer}-replay")
+            self._load.log.write(made, writer=f"{self._load.writer}-replay")
         for entry in made:
             report.mapped += entry.batch.events if entry.batch else 0
             report.filtered.update(entry.filtered)
@@ -156,24 +157,25 @@ class Replay:
 class _Entries:
     """The log entries of one object's replay: one for each batch, one for what is filtered."""
 
-    def __init__(self, known: ObjectState) -> None:
+    def __init__(self, known: ObjectState, upload: Callable[[ObjectState, Batch], None]) -> None:
         self._known = known
+        self._upload = upload
         self._builder = BatchBuilder()
         self._numbers: list[int] = []
         self._filtered: dict[int, str] = {}
-        self._seen: set[bytes] = set()
+        self._seen: set[int] = set()
         self._repeats: list[int] = []
         self._made: list[Replayed] = []
-        self.batches: list[Batch] = []
-        self.events: list[bytes] = []
+        self.sample = Sample()
 
     def add_event(self, number: int, outcome: Mapped) -> None:
         """A record became an event; an exact copy of another one here is a repeat."""
-        if outcome.event in self._seen:
+        mark = hash(outcome.event)
+        if mark in self._seen:
             self._repeats.append(number)
             return
-        self._seen.add(outcome.event)
-        self.events.append(outcome.event)
+        self._seen.add(mark)
+        self.sample.add(outcome.event, outcome.uuid)
         self._take(self._builder.add(outcome.event, outcome.timestamp))
         self._numbers.append(number)
 
@@ -189,8 +191,8 @@ class _Entries:
             # These very events are a batch of the object already: counted once more, sent once.
             self._repeats += numbers
             return
-        self.batches.append(batch)
-        self._made.append(self._entry(numbers, batch=_note(batch)))
+        self._upload(self._known, batch)
+        self._made.append(self._entry(numbers, batch=note_of(batch)))
 
     def finish(self) -> list[Replayed]:
         """All entries, after the last record."""
@@ -219,18 +221,6 @@ class _Entries:
             repeats=repeats,
             at=timestamp_text(),
         )
-
-
-def _note(batch: Batch) -> BatchNote:
-    run = batch.run
-    return BatchNote(
-        id=batch.batch_id,
-        events=run.events,
-        raw=run.raw_bytes,
-        stored=len(batch.data),
-        first=run.min_timestamp,
-        last=run.max_timestamp,
-    )
 
 
 def batches_to_send(state: DayState, letters: Iterable[DeadLetter]) -> list[OpenBatch]:

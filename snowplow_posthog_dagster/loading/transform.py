@@ -10,7 +10,6 @@ the same content or housekeeping removes after a day.
 """
 
 import datetime as dt
-import gzip
 from collections import Counter, deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -31,12 +30,9 @@ from snowplow_posthog_dagster.snowplow.timestamps import to_epoch_ms
 from snowplow_posthog_dagster.storage.archive import Archive, ArchiveObject
 from snowplow_posthog_dagster.storage.dead_letters import TRANSFORM, DeadLetterFile
 from snowplow_posthog_dagster.storage.entries import BatchNote, Broken, Done, Gone, Superseded
+from snowplow_posthog_dagster.storage.samples import Sample
 from snowplow_posthog_dagster.storage.workspace import Workspace, timestamp_text
 
-SMALL_OBJECT_EVENTS = 200
-"""An object of at most so many events is sampled whole; of others 1 in 4,096, by the end of the uuid."""
-
-_SAMPLED_UUID_END = "000"
 _UPLOADS_IN_FLIGHT = 3
 _FIRST_RETRY_MINUTES = 5
 _LAST_RETRY_MINUTES = 24 * 60
@@ -115,7 +111,7 @@ def transform_object(found: ArchiveObject, source: Source, job: TransformJob, *,
     workspace, day, options = job.workspace, job.day, job.options
     tally = _Tally()
     letters = DeadLetterFile(workspace, day, TRANSFORM, found.object_id)
-    sample = _Sample()
+    sample = Sample()
     chunks = job.archive.read(found, max_bytes=options.max_object_bytes)
     with _Uploads(workspace, day, found.object_id) as uploads:
         builder = BatchBuilder(codec=options.codec, level=options.level)
@@ -135,7 +131,7 @@ def transform_object(found: ArchiveObject, source: Source, job: TransformJob, *,
                 batch = builder.add(outcome.event, outcome.timestamp)
                 if batch is not None:
                     uploads.put(batch)
-                sample.add(outcome)
+                sample.add(outcome.event, outcome.uuid)
                 _count_mapped(tally, outcome, app, arrival)
             elif isinstance(outcome, Filtered):
                 tally.filtered[outcome.rule] += 1
@@ -170,6 +166,19 @@ def _letter(rejected: Rejected, found: ArchiveObject, job: TransformJob) -> dict
     )
 
 
+def note_of(batch: Batch) -> BatchNote:
+    """What the day log says about a batch."""
+    run = batch.run
+    return BatchNote(
+        id=batch.batch_id,
+        events=run.events,
+        raw=run.raw_bytes,
+        stored=len(batch.data),
+        first=run.min_timestamp,
+        last=run.max_timestamp,
+    )
+
+
 class _Uploads:
     """Writes batches while the next one is made; leaving the block waits for all of them."""
 
@@ -194,46 +203,13 @@ class _Uploads:
             self._futures.pop(0).result()
         key = self._workspace.batch_key(self._day, self._object_id, batch.batch_id)
         self._futures.append(self._pool.submit(self._workspace.bucket.put, key, batch.data))
-        run = batch.run
-        self.notes.append(
-            BatchNote(
-                id=batch.batch_id,
-                events=run.events,
-                raw=run.raw_bytes,
-                stored=len(batch.data),
-                first=run.min_timestamp,
-                last=run.max_timestamp,
-            )
-        )
+        self.notes.append(note_of(batch))
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
         self._pool.shutdown(wait=True, cancel_futures=error is not None)
         if error is None:
             for future in self._futures:
                 future.result()
-
-
-class _Sample:
-    """The events of an object that reconciliation will look for in PostHog, as they are sent."""
-
-    def __init__(self) -> None:
-        self._first: list[bytes] = []
-        self._chosen: list[bytes] = []
-        self._small = True
-
-    def add(self, outcome: Mapped) -> None:
-        if outcome.uuid.endswith(_SAMPLED_UUID_END):
-            self._chosen.append(outcome.event)
-        if self._small:
-            self._first.append(outcome.event)
-            if len(self._first) > SMALL_OBJECT_EVENTS:
-                self._first, self._small = [], False
-
-    def write(self, workspace: Workspace, day: dt.date, object_id: str, notes: list[BatchNote]) -> None:
-        events = self._first if self._small else self._chosen
-        if events:
-            key = workspace.key("samples", day, f"{object_id}-{notes[0].id}.jsonl.gz")
-            workspace.bucket.put(key, gzip.compress(b"\n".join(events) + b"\n", compresslevel=1, mtime=0))
 
 
 def _result(

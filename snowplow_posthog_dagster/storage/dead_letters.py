@@ -119,7 +119,9 @@ def _of_transform(workspace: Workspace, day: dt.date, state: DayState) -> Iterat
 
 def _of_delivery(workspace: Workspace, day: dt.date, state: DayState) -> Iterator[DeadLetter]:
     refused = {
-        known.object_id: known for known in state.objects.values() if any(known.batches[name].refused for name in known.batches)
+        known.object_id: known
+        for known in state.objects.values()
+        if any(known.batches[name].refused for name in known.batches)
     }
     seen: set[tuple[str, str, int]] = set()
     for name in dead_letter_files(workspace, day, DELIVERY) if refused else ():
