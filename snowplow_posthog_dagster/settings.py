@@ -60,6 +60,7 @@ class Environment(BaseSettings):
     posthog_backfill_start_date: Date = None
     posthog_backfill_end_date: Date = None
     slack_bot_token: Secret = None
+    snowplow_posthog_start_automation: bool = False
 
 
 class Section(BaseModel):
@@ -130,6 +131,19 @@ class DeliverySection(Section):
     require_region: Literal["us", "eu"] | None = None
 
 
+class AutomationSection(Section):
+    """The sensor for new files, and what starts with the code location.
+
+    `min_minutes_between_runs` is counted per day from start to start; 0 starts a run as soon as a file is seen.
+    """
+
+    look_back_days: int = Field(5, ge=0, le=60)
+    look_back_hours_per_tick: int = Field(12, ge=1, le=240)
+    min_minutes_between_runs: float = Field(5.0, ge=0, le=1440)
+    sensor_seconds: int = Field(30, ge=5, le=3600)
+    priority: int = 10
+
+
 class SettingsFile(Section):
     """The settings file; every section is optional."""
 
@@ -139,6 +153,7 @@ class SettingsFile(Section):
     transform: TransformSection = TransformSection()
     delivery: DeliverySection = DeliverySection()
     mapping: MappingSettings = MappingSettings()
+    automation: AutomationSection = AutomationSection()
     owners: list[str] = Field(default_factory=lambda: ["team:data"])
 
 
@@ -186,7 +201,7 @@ class Settings:
         region = self.file.delivery.require_region
         if region and not in_region(host, region):
             raise SettingsError(
-                f"POSTHOG_HOST is {host}, but delivery.require_region asks for PostHog Cloud in {region.upper()}, such as"
+                f"POSTHOG_HOST is {host}, but delivery.require_region asks for PostHog Cloud {region.upper()}, such as"
                 f" https://{region}.i.posthog.com; for a PostHog of your own leave require_region out"
             )
         return host
@@ -220,6 +235,11 @@ class Settings:
         """The key of the HMACs, if set."""
         secret = self.environment.snowplow_posthog_privacy_secret
         return secret.get_secret_value().encode() if secret else None
+
+    @property
+    def starts_automation(self) -> bool:
+        """Whether sensors and schedules run from the first start of an instance (`make dev`); normally they ship stopped."""
+        return self.environment.snowplow_posthog_start_automation
 
     @property
     def strict_dead_letters(self) -> bool:

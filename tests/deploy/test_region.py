@@ -34,7 +34,7 @@ def test_any_other_host_is_refused_when_eu_is_required(host):
 
 
 def test_eu_is_refused_when_us_is_required():
-    with pytest.raises(SettingsError, match="POSTHOG_HOST is https://eu.i.posthog.com"):
+    with pytest.raises(SettingsError, match="require_region asks for PostHog Cloud US"):
         _ = settings("https://eu.i.posthog.com", "us").host
 
 
