@@ -9,6 +9,7 @@ from snowplow_posthog_dagster.assets.batches import build_batches
 from snowplow_posthog_dagster.assets.events import build_events
 from snowplow_posthog_dagster.assets.graph import Graph
 from snowplow_posthog_dagster.assets.manifest import build_manifest
+from snowplow_posthog_dagster.automation.new_files import build_new_files_sensor
 from snowplow_posthog_dagster.resources.posthog import PostHogResource
 from snowplow_posthog_dagster.resources.s3 import SnowplowS3Resource
 from snowplow_posthog_dagster.settings import Settings, load
@@ -26,6 +27,7 @@ def build_definitions(settings: Settings) -> dg.Definitions:
             build_events(graph),
             graph.posthog_spec(),
         ],
+        sensors=[build_new_files_sensor(graph)],
         resources={
             "s3": SnowplowS3Resource(**settings.file.s3.model_dump()),
             "posthog": PostHogResource(**delivery),
