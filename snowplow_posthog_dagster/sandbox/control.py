@@ -45,7 +45,9 @@ def control(
         try:
             _SETTINGS[name](stand_in, body)
         except ValidationError as error:
-            return json_reply({"errors": error.errors(include_url=False, include_context=False)}, 400)
+            return json_reply(
+                {"errors": error.errors(include_url=False, include_context=False, include_input=False)}, 400
+            )
         return json_reply({"status": "ok"})
     return json_reply({"error": f"unknown: {method} {name}"}, 404)
 

@@ -126,16 +126,18 @@ class _Handler(BaseHTTPRequestHandler):
         One byte over the limit is enough to refuse a body, but all of it is read, so that the client sees the answer.
         """
         self.connection.settimeout(BODY_TIMEOUT_SECONDS)
-        wanted = int(self.headers.get("Content-Length") or 0) * (fault.read if fault else 1)
+        length = int(self.headers.get("Content-Length") or 0)
+        wanted = max(int(length * fault.read), 1) if fault and fault.read < 1 else None
         rate = fault.read_bytes_per_second if fault else None
+        size = min(CHUNK_BYTES, wanted or CHUNK_BYTES, max(int(rate / 10), 1) if rate else CHUNK_BYTES)
         parts: list[bytes] = []
-        length = 0
+        read = 0
         try:
-            for chunk in self._body(CHUNK_BYTES if rate is None else max(int(rate / 10), 1)):
-                if length <= limit:
+            for chunk in self._body(size):
+                if read <= limit:
                     parts.append(chunk)
-                length += len(chunk)
-                if fault and fault.read < 1 and length >= wanted:
+                read += len(chunk)
+                if wanted is not None and read >= wanted:
                     break
                 if rate is not None:
                     time.sleep(len(chunk) / rate)

@@ -18,6 +18,7 @@ from snowplow_posthog_dagster.errors import SettingsError
 STOP_SECONDS = 5.0
 START_SECONDS = 20.0
 POLL_SECONDS = 0.02
+PORT_SECONDS = 0.5
 LOOPBACK = "127.0.0.1"
 
 # Children that this process started: polled, so that none stays a zombie, and kept from complaining when collected.
@@ -55,9 +56,17 @@ def is_free(port: int) -> bool:
 
 
 def free_port(preferred: int | None = None) -> int:
-    """`preferred` when it is free, otherwise any free port."""
-    if preferred is not None and is_free(preferred):
-        return preferred
+    """`preferred` when it is free or becomes so soon, otherwise any free port.
+
+    A process that was killed keeps its sockets a moment longer than its command line.
+    """
+    deadline = time.monotonic() + PORT_SECONDS
+    while preferred is not None:
+        if is_free(preferred):
+            return preferred
+        if time.monotonic() > deadline:
+            break
+        time.sleep(POLL_SECONDS)
     with socket.socket() as probe:
         probe.bind((LOOPBACK, 0))
         port: int = probe.getsockname()[1]

@@ -243,12 +243,20 @@ def start_posthog(database: Path, port: int, log: Path, arguments: tuple[str, ..
     return server.model_copy(update={"pid": processes.start(command, log, lambda: posthog_answers(server.address))})
 
 
+def _on_a_free_port(start: Callable[[int], Server]) -> Server:
+    """Start a server on a port that was free a moment ago; once more when somebody was quicker."""
+    try:
+        return start(processes.free_port())
+    except SettingsError:
+        return start(processes.free_port())
+
+
 @contextmanager
 def running_posthog(database: Path | None = None, *arguments: str) -> Iterator[StandInClient]:
     """A stand-in on a free port for the length of a block; `arguments` go to its command line (`--null`, ...)."""
     with tempfile.TemporaryDirectory(prefix="stand-in-") as folder:
         file = database or Path(folder) / "posthog.sqlite3"
-        server = start_posthog(file, processes.free_port(), Path(folder) / "posthog.log", arguments)
+        server = _on_a_free_port(lambda port: start_posthog(file, port, Path(folder) / "posthog.log", arguments))
         try:
             yield StandInClient(server.address)
         finally:
@@ -259,7 +267,7 @@ def running_posthog(database: Path | None = None, *arguments: str) -> Iterator[S
 def running_s3(folder: Path) -> Iterator[dict[str, str]]:
     """`folder` served as S3 on a free port for the length of a block; yields the environment for boto3."""
     with tempfile.TemporaryDirectory(prefix="s3-") as logs:
-        server = start_s3(folder, processes.free_port(), Path(logs) / "s3.log")
+        server = _on_a_free_port(lambda port: start_s3(folder, port, Path(logs) / "s3.log"))
         try:
             yield {
                 "AWS_ACCESS_KEY_ID": ACCESS_KEY_ID,

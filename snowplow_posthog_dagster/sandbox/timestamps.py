@@ -42,7 +42,7 @@ def to_microseconds(moment: datetime) -> int:
 def parse(text: str) -> tuple[int | None, bool]:
     """Microseconds of `text`, or None, and whether it is RFC 3339 with an offset, the one form that all read alike."""
     try:
-        moment = datetime.fromisoformat(text)
+        moment = datetime.fromisoformat(text.upper())
     except ValueError:
         if UNIX_TIME.fullmatch(text):
             return int(text) * (SECOND if len(text) == 10 else 1000), False
