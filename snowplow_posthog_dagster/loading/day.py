@@ -175,17 +175,25 @@ class DayLoad:
 
     # -- delivery -----------------------------------------------------------------------------------------
 
-    def deliver(self, client: CaptureClient, *, api_key: str, pacer: Pacer, options: DeliveryOptions) -> StepReport:
-        """Send the open events of the day, and close it when nothing is left.
+    def deliver(
+        self,
+        client: CaptureClient,
+        *,
+        api_key: str,
+        pacer: Pacer,
+        options: DeliveryOptions,
+        chosen: list[OpenBatch] | None = None,
+    ) -> StepReport:
+        """Send the open events of the day, or the `chosen` ones, and close it when nothing is left.
 
         Raises what `Delivery.deliver` raises.
         """
         started = time.monotonic()
         listing = self.archive.list_day(self.day)
-        if not self.narrowing.narrowed and self.is_finished(listing):
+        if chosen is None and not self.narrowing.narrowed and self.is_finished(listing):
             return StepReport(nothing_new=True, closed=True, seconds=time.monotonic() - started)
         self.log.compact()
-        open_batches = self._open_batches(self.log.state())
+        open_batches = self._open_batches(self.log.state()) if chosen is None else chosen
         sent = self._send(open_batches, client, api_key, pacer, options) if open_batches else DeliveryReport()
         state = self.log.state()
         closed = not self.narrowing.narrowed and self.close(listing)

@@ -50,12 +50,16 @@ _RECOMPRESS = compressor_factory("isal", 1)
 
 @dataclass(frozen=True)
 class OpenBatch:
-    """A batch of the log with events that are not settled yet."""
+    """A batch of the log with events that are not settled yet.
+
+    `run` holds just these events when the batch itself is purged and they were kept elsewhere (dead letters).
+    """
 
     object_id: str
     revision: int
     note: BatchNote
     open: Ranges
+    run: Run | None = None
 
 
 @dataclass(frozen=True)
@@ -206,6 +210,8 @@ class Delivery:
             self._connections.leave()
 
     def _load(self, batch: OpenBatch) -> _Piece:
+        if batch.run is not None:
+            return _Piece(batch.object_id, batch.revision, batch.note.id, batch.open, batch.run)
         key = self._workspace.batch_key(self._day, batch.object_id, batch.note.id)
         run = run_of(self._workspace.bucket.get(key), name=key)
         with self._lock:

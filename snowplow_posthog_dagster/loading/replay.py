@@ -8,6 +8,7 @@ log by record number, so a replay that is asked for twice sends once; a crash be
 an open batch, which the next replay or the next run sends. What is still offending stays a dead letter.
 """
 
+import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -21,15 +22,16 @@ from snowplow_posthog_dagster.loading.sources import Source, source_for
 from snowplow_posthog_dagster.loading.transform import note_of
 from snowplow_posthog_dagster.mapping.mapper import Mapper
 from snowplow_posthog_dagster.mapping.outcome import Filtered, Mapped
-from snowplow_posthog_dagster.posthog.batches import Batch, BatchBuilder
+from snowplow_posthog_dagster.posthog.batches import Batch, BatchBuilder, run_from
+from snowplow_posthog_dagster.posthog.compression import compressor_factory
 from snowplow_posthog_dagster.snowplow.bad_rows import reread
 from snowplow_posthog_dagster.snowplow.record import Record, Rejected
 from snowplow_posthog_dagster.storage.archive import ArchiveObject
 from snowplow_posthog_dagster.storage.dead_letters import DELIVERY, TRANSFORM, DeadLetter
-from snowplow_posthog_dagster.storage.entries import BatchNote, Replayed
+from snowplow_posthog_dagster.storage.entries import BatchNote, Done, Replayed
 from snowplow_posthog_dagster.storage.ranges import Ranges
 from snowplow_posthog_dagster.storage.samples import Sample
-from snowplow_posthog_dagster.storage.state import DayState, ObjectState
+from snowplow_posthog_dagster.storage.state import BATCHES, BatchState, DayState, ObjectState
 from snowplow_posthog_dagster.storage.workspace import timestamp_text
 
 
@@ -224,21 +226,37 @@ class _Entries:
 
 
 def batches_to_send(state: DayState, letters: Iterable[DeadLetter]) -> list[OpenBatch]:
-    """What a replay sends: every open batch that a replay made, and the refused events of delivery-stage letters."""
-    refused: defaultdict[tuple[str, str], list[tuple[int, int]]] = defaultdict(list)
+    """What a replay sends: every open batch that a replay made, and the refused events of delivery-stage letters.
+
+    Raises GoneObjectError when the batch of a refused event is purged and its letter does not hold the event.
+    """
+    refused: defaultdict[tuple[str, str], dict[int, DeadLetter]] = defaultdict(dict)
     for letter in letters:
         if letter.stage == DELIVERY:
-            refused[letter.object_id, letter.batch_id].append((letter.number, letter.number + 1))
+            refused[letter.object_id, letter.batch_id][letter.number] = letter
     found = []
     for known in state.objects.values():
         if known.done is None or known.withdrawn:
             continue
-        replayed = {entry.batch.id for entry in known.replayed if entry.batch}
+        made = {entry.batch.id for entry in known.replayed if entry.batch}
         for batch in known.batches.values():
-            # An acknowledgement beats the refusal of the same event, so these are simply sent once more.
-            wanted = Ranges([*refused[known.object_id, batch.note.id]]).without(batch.acknowledged)
-            if batch.note.id in replayed:
-                wanted = Ranges([*wanted.intervals, *batch.open.intervals])
-            if wanted:
-                found.append(OpenBatch(known.object_id, known.done.revision, batch.note, wanted))
+            again = refused.get((known.object_id, batch.note.id), {})
+            if again:
+                found.append(_refused_once_more(known, known.done, batch, again))
+            elif batch.note.id in made and batch.open:
+                found.append(OpenBatch(known.object_id, known.done.revision, batch.note, batch.open))
     return found
+
+
+def _refused_once_more(known: ObjectState, done: Done, batch: BatchState, letters: dict[int, DeadLetter]) -> OpenBatch:
+    """Refused events as an open batch: an acknowledgement beats the refusal of the same event."""
+    numbers = sorted(letters)
+    wanted = Ranges((number, number + 1) for number in numbers)
+    run = None
+    if BATCHES in known.purged:
+        events = [letters[number].content.get("event") for number in numbers]
+        if None in events:
+            raise GoneObjectError(f"{known.key}: the batch of its refused events is purged; remap the object instead")
+        raw = [json.dumps(event, ensure_ascii=False, separators=(",", ":")).encode() for event in events]
+        run = run_from(raw, batch.note.first, batch.note.last, compressor_factory("isal", 1))
+    return OpenBatch(known.object_id, done.revision, batch.note, wanted, run)

@@ -37,6 +37,9 @@ from snowplow_posthog_dagster.storage.ranges import Ranges
 ACKNOWLEDGED = "acknowledged"
 REFUSED = "refused"
 
+BATCHES, SAMPLES, DEAD_LETTERS = "batches", "samples", "dead_letters"
+"""What a `purged` entry can say was deleted."""
+
 
 @dataclass(frozen=True)
 class BatchState:

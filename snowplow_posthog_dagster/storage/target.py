@@ -10,7 +10,7 @@ import hashlib
 import urllib.parse
 from dataclasses import dataclass
 
-from snowplow_posthog_dagster.errors import SettingsError, TargetError
+from snowplow_posthog_dagster.errors import PausedError, SettingsError, TargetError
 from snowplow_posthog_dagster.storage.workspace import Workspace, timestamp_text
 
 
@@ -99,6 +99,17 @@ def current_pause(workspace: Workspace, now: dt.datetime | None = None) -> Pause
     if last["until"] and last["until"] <= timestamp_text(now):
         return None
     return Pause(reason=last["reason"], until=last["until"], by=last["by"])
+
+
+def refuse_when_paused(workspace: Workspace) -> None:
+    """Raise PausedError, with who paused the target and why, while deliveries to it are paused."""
+    found = current_pause(workspace)
+    if found:
+        until = f" until {found.until}" if found.until else ""
+        raise PausedError(
+            f"deliveries to target {workspace.target!r} are paused{until} by {found.by}: {found.reason};"
+            " `snowplow-posthog resume` lets them go on"
+        )
 
 
 def _entry(kind: str, identity: TargetIdentity) -> dict[str, str]:
