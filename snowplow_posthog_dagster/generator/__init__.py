@@ -10,9 +10,10 @@ compared with the truth, which is counted where the records are made.
 from snowplow_posthog_dagster.generator.generate import generate
 from snowplow_posthog_dagster.generator.objects import FolderSink, S3Sink, Sink
 from snowplow_posthog_dagster.generator.settings import GeneratorSettings, Mix, Naming, Profile
-from snowplow_posthog_dagster.generator.truth import ObjectTruth, Truth, read_truth, read_uuids
+from snowplow_posthog_dagster.generator.truth import Comparison, ObjectTruth, Truth, compare, read_truth, read_uuids
 
 __all__ = [
+    "Comparison",
     "FolderSink",
     "GeneratorSettings",
     "Mix",
@@ -22,6 +23,7 @@ __all__ = [
     "S3Sink",
     "Sink",
     "Truth",
+    "compare",
     "generate",
     "read_truth",
     "read_uuids",

@@ -11,9 +11,10 @@ apart. The uuids are not kept in memory: a day of 45 million would take 4 GB.
 import gzip
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
+from uuid import UUID
 
 TRUTH_FILE = "truth.json"
 UUIDS_FILE = "uuids.txt.gz"
@@ -77,6 +78,56 @@ def read_truth(folder: Path) -> Truth:
         kinds=Counter(stored["kinds"]),
         event_names=Counter(stored["event_names"]),
         oversized_uuids=stored["oversized_uuids"],
+    )
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What arrived against what had to.
+
+    Attributes:
+        expected: how many had to arrive.
+        lost: did not arrive.
+        unexpected: arrived and were not made by this run, or were broken.
+        doubled: arrivals beyond the first of the same uuid.
+        oversized: of those that may arrive, how many did.
+        examples: some of the lost and unexpected uuids.
+    """
+
+    expected: int
+    lost: int
+    unexpected: int
+    doubled: int
+    oversized: int
+    examples: tuple[str, ...]
+
+    @property
+    def equal(self) -> bool:
+        """Whether exactly the expected events arrived, once each."""
+        return not (self.lost or self.unexpected or self.doubled)
+
+
+def compare(folder: Path, arrived: Iterable[str]) -> Comparison:
+    """Hold the uuids that a target shows against the truth; about 150 bytes of memory an event."""
+    times = {UUID(uuid).bytes: 0 for uuid in read_uuids(folder)}
+    expected = len(times)
+    may_arrive = {UUID(uuid).bytes for uuid in read_truth(folder).oversized_uuids}
+    times |= dict.fromkeys(may_arrive, 0)
+    unexpected = []
+    for uuid in arrived:
+        key = UUID(uuid).bytes
+        if key in times:
+            times[key] += 1
+        else:
+            unexpected.append(uuid)
+    lost = [str(UUID(bytes=key)) for key, number in times.items() if number == 0 and key not in may_arrive]
+    return Comparison(
+        expected=expected,
+        lost=len(lost),
+        unexpected=len(unexpected),
+        doubled=sum(number - 1 for number in times.values() if number > 1),
+        oversized=sum(times[key] > 0 for key in may_arrive),
+        examples=(*lost[:5], *unexpected[:5]),
     )
 
 

@@ -19,6 +19,7 @@ from snowplow_posthog_dagster.generator import (
     GeneratorSettings,
     Mix,
     Profile,
+    compare,
     generate,
     read_truth,
     read_uuids,
@@ -108,6 +109,20 @@ def test_the_truth_file_is_the_truth(tmp_path):
     _, truth, _ = made(tmp_path, **FAULTY)
     assert read_truth(tmp_path) == truth
     assert json.loads((tmp_path / "truth.json").read_text())["sums"] == truth.sums
+
+
+def test_the_comparison_tells_equal_from_lost_doubled_and_unexpected(tmp_path):
+    _, truth, uuids = made(tmp_path, broken=0.1, oversized=0.01)
+    big = truth.oversized_uuids
+    assert len(big) > 1
+    assert compare(tmp_path, uuids).equal
+    assert compare(tmp_path, [*uuids, *big[:1]]).equal
+    assert compare(tmp_path, [*uuids, *big[:1]]).oversized == 1
+    stranger = "00000000-0000-4000-8000-000000000000"
+    found = compare(tmp_path, [*uuids[3:], uuids[7], uuids[7], big[0], big[0], stranger])
+    assert not found.equal
+    assert (found.lost, found.doubled, found.unexpected, found.expected) == (3, 3, 1, len(uuids))
+    assert set(found.examples) == {*uuids[:3], stranger}
 
 
 def test_a_tag_marks_every_event(tmp_path):
