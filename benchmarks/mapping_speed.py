@@ -1,6 +1,6 @@
 """CPU time of the mapping alone: Record -> PostHog event, on repeated and on varied data.
 
-    python benchmarks/mapping_speed.py [--records 20000] [--rounds 5]
+    python benchmarks/mapping_speed.py [--records 8000] [--rounds 5]
 
 The records are about 3.2 KB with about 70 filled columns and three to five entities: 40 % page views, 22 %
 page pings, 23 % structured and 15 % self-describing events. "Repeated" draws from 200 pages and 200 user
@@ -23,13 +23,16 @@ from snowplow_posthog_dagster.mapping.settings import MappingSettings
 from snowplow_posthog_dagster.snowplow.columns import NAMES
 from snowplow_posthog_dagster.snowplow.record import Record
 
+LABELS = ["Größe", "naïve", 'a "quoted" one', *(f"label-{number}" for number in range(20))]
 COUNTRIES = ["US", "DE", "GB", "FR", "NL", "PL", "IN", "BR", "JP", "AU"]
 VENDOR = "iglu:com.snowplowanalytics.snowplow"
 
 
 def _envelope(entities: list[tuple[str, dict[str, Any]]]) -> str:
     data = [{"schema": f"iglu:{schema}", "data": data} for schema, data in entities]
-    return json.dumps({"schema": f"{VENDOR}/contexts/jsonschema/1-0-0", "data": data}, separators=(",", ":"))
+    return json.dumps(
+        {"schema": f"{VENDOR}/contexts/jsonschema/1-0-0", "data": data}, separators=(",", ":"), ensure_ascii=False
+    )
 
 
 def _user_agent(chance: random.Random) -> dict[str, str]:
@@ -88,7 +91,7 @@ def _contexts(chance: random.Random, page: int, user: int) -> str:
         "instance_id": "ea8bf810-1d6f-4a6a-b4fd-93e8cbd8b57f", "host_name": "gitlab.example.com",
         "instance_version": "17.4.0", "correlation_id": f"01HZ{chance.getrandbits(64):016X}",
         "context_generated_at": "2022-06-06T04:29:38.482Z",
-        "extra": {"page_type": "issue", "label": "Größe – naïve \"quoted\"", "count": chance.randint(0, 99)},
+        "extra": {"page_type": "issue", "label": chance.choice(LABELS), "count": chance.randint(0, 99)},
     }  # fmt: skip
     entities: list[tuple[str, dict[str, Any]]] = [
         ("com.snowplowanalytics.snowplow/web_page/jsonschema/1-0-0", {"id": str(_uuid(chance))}),
@@ -112,7 +115,7 @@ def make_row(chance: random.Random, number: int, *, varied: bool) -> list[str]:
     user = number if varied else chance.randint(1, 5000)
     agents = random.Random(number if varied else chance.randint(1, 200))
     agent = _user_agent(agents)
-    when = datetime(2022, 6, 6, 4) + timedelta(milliseconds=number * 97 % 3_600_000)
+    when = datetime(2022, 6, 6, 4) + timedelta(milliseconds=number * 97 % 3_600_000)  # noqa: DTZ001 - as the TSV has it
 
     def at(milliseconds: int) -> str:
         return (when + timedelta(milliseconds=milliseconds)).isoformat(" ", "milliseconds")
@@ -130,7 +133,7 @@ def make_row(chance: random.Random, number: int, *, varied: bool) -> list[str]:
         "network_userid": str(_uuid(random.Random(user + 1))), "geo_country": chance.choice(COUNTRIES),
         "geo_region": "NW", "geo_city": "Düsseldorf", "geo_zipcode": "40213",
         "geo_latitude": f"{chance.uniform(-60, 60):.4f}", "geo_longitude": f"{chance.uniform(-170, 170):.4f}",
-        "geo_region_name": "North Rhine-Westphalia", "ip_isp": "Deutsche Telekom AG", "ip_domain": "t-ipconnect.de",
+        "geo_region_name": "North Rhine-Westphalia",
         "page_url": f"https://gitlab.example.com{path}?{query}#note_{page}",
         "page_title": f"Größe der Warteschlange ({page}) · Issues · Group / Project · GitLab",
         "page_referrer": f"https://www.google.com/search?q=gitlab+{page}", "page_urlscheme": "https",
@@ -139,12 +142,11 @@ def make_row(chance: random.Random, number: int, *, varied: bool) -> list[str]:
         "refr_urlport": "443", "refr_urlpath": "/search", "refr_urlquery": f"q=gitlab+{page}",
         "refr_medium": "search", "refr_source": "Google", "refr_term": f"gitlab {page}", "mkt_medium": "email",
         "mkt_source": "newsletter", "mkt_campaign": f"spring-{page % 9}",
-        "contexts": _contexts(chance, page, user), "useragent": agent["raw"], "br_name": "Chrome",
-        "br_family": "Chrome", "br_version": agent["version"], "br_type": "Browser", "br_renderengine": "WEBKIT",
+        "contexts": _contexts(chance, page, user), "useragent": agent["raw"],
         "br_lang": "de-DE", "br_features_pdf": "1", "br_features_flash": "0", "br_features_java": "0",
         "br_cookies": "1", "br_colordepth": "24", "br_viewwidth": "1904", "br_viewheight": "948",
-        "os_name": "Windows 10", "os_family": "Windows", "os_timezone": "Europe/Berlin", "dvce_type": "Computer",
-        "dvce_ismobile": "0", "dvce_screenwidth": "1920", "dvce_screenheight": "1080", "doc_charset": "UTF-8",
+        "os_timezone": "Europe/Berlin", "dvce_screenwidth": "1920", "dvce_screenheight": "1080",
+        "doc_charset": "UTF-8",
         "doc_width": "1889", "doc_height": str(2000 + page), "geo_timezone": "Europe/Berlin",
         "dvce_sent_tstamp": at(-10), "derived_contexts": _derived(agent),
         "domain_sessionid": str(_uuid(random.Random(user + 2))), "derived_tstamp": at(90),
@@ -162,47 +164,53 @@ def make_row(chance: random.Random, number: int, *, varied: bool) -> list[str]:
                 "elementClasses": ["btn", "btn-link"], "elementTarget": "_blank"}  # fmt: skip
         row |= {"event_name": "link_click", "event_version": "1-0-1", "unstruct_event": json.dumps(
             {"schema": f"{VENDOR}/unstruct_event/jsonschema/1-0-0",
-             "data": {"schema": f"{VENDOR}/link_click/jsonschema/1-0-1", "data": link}}, separators=(",", ":"))}  # fmt: skip
+             "data": {"schema": f"{VENDOR}/link_click/jsonschema/1-0-1", "data": link}},
+            separators=(",", ":"))}  # fmt: skip
     return [row.get(name, "") for name in NAMES]
 
 
-def make_records(count: int, *, varied: bool, seed: int = 1) -> list[Record]:
-    """`count` records of one archive object; the same arguments give the same bytes."""
+def make_lines(count: int, *, varied: bool, seed: int = 1) -> list[bytes]:
+    """`count` lines of one archive object; the same arguments give the same bytes."""
     chance = random.Random(seed)
-    records = []
-    for number in range(count):
-        raw = "\t".join(make_row(chance, number, varied=varied)).encode()
-        records.append(Record(number, number + 1, 0, raw, raw.decode().split("\t")))
-    return records
+    return ["\t".join(make_row(chance, number, varied=varied)).encode() for number in range(count)]
 
 
-def cpu_microseconds(mapping: Callable[[Record], Any], records: list[Record], rounds: int) -> float:
-    """Least CPU time per record over `rounds` rounds; noise of a shared machine only ever adds."""
-    best = float("inf")
+def cpu_microseconds(mapping: Callable[[Record], Any], lines: list[bytes], rounds: int) -> float:
+    """Least CPU time per record over `rounds` rounds; noise of a shared machine only ever adds.
+
+    A record is made right before it is mapped, as the reader of lines does it, and what making it costs is measured
+    alone and taken off. A list of ready records would be colder in the processor's cache than they ever are.
+    """
+    with_mapping = without = float("inf")
     for _ in range(rounds):
         start = time.process_time()
-        for record in records:
-            mapping(record)
-        best = min(best, (time.process_time() - start) / len(records) * 1e6)
-    return best
+        for line in lines:
+            mapping(Record(0, 1, 0, line, line.decode().split("\t")))
+        middle = time.process_time()
+        for line in lines:
+            Record(0, 1, 0, line, line.decode().split("\t"))
+        without = min(without, time.process_time() - middle)
+        with_mapping = min(with_mapping, middle - start)
+    return (with_mapping - without) / len(lines) * 1e6
 
 
 def main() -> None:
     """Print CPU-seconds per million records for repeated and for varied data."""
     parser = argparse.ArgumentParser(description="CPU time of the default mapping")
-    parser.add_argument("--records", type=int, default=20_000)
+    parser.add_argument("--records", type=int, default=8_000)
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
     for varied in (False, True):
-        records = make_records(arguments.records, varied=varied)
+        lines = make_lines(arguments.records, varied=varied)
         mapping = Mapper(MappingSettings()).for_object(object_id="0" * 32, archive_day="2022-06-06")
-        outcomes = [mapping(record) for record in records]
+        records = [Record(0, 1, 0, line, line.decode().split("\t")) for line in lines]
+        outcomes = list(map(mapping, records))
         sizes = [len(outcome.event) for outcome in outcomes if isinstance(outcome, Mapped)]
         filled = sum(sum(map(bool, record.fields)) for record in records) / len(records)
-        line = sum(len(record.raw) for record in records) / len(records)
+        length = sum(map(len, lines)) / len(lines)
         print(
-            f"{'varied' if varied else 'repeated':9} {cpu_microseconds(mapping, records, arguments.rounds):6.1f} "
-            f"CPU-s per million  ({line:,.0f} B a record, {filled:.0f} columns filled, "
+            f"{'varied' if varied else 'repeated':9} {cpu_microseconds(mapping, lines, arguments.rounds):6.1f} "
+            f"CPU-s per million  ({length:,.0f} B a record, {filled:.0f} columns filled, "
             f"{sum(sizes) / len(sizes):,.0f} B an event, {len(sizes)} of {len(records)} mapped)"
         )
 

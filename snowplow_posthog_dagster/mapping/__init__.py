@@ -1,0 +1,1 @@
+"""Snowplow record -> PostHog event, as pure functions. Start at mapper.py; each rule has the module of its name."""

@@ -1,4 +1,4 @@
-"""Apps: screen, version, device and network, from the entities of Snowplow's mobile trackers; and the tracker itself."""
+"""Apps: screen, version, device and network from the entities of Snowplow's mobile trackers; and the tracker."""
 
 from collections.abc import Mapping
 

@@ -11,7 +11,6 @@ An app has a system and a device but no browser (app.py has set them): its user 
 
 import re
 from functools import lru_cache
-from typing import Any, NamedTuple
 
 from snowplow_posthog_dagster.mapping.identity import Found
 from snowplow_posthog_dagster.mapping.properties import Properties
@@ -20,8 +19,8 @@ from snowplow_posthog_dagster.mapping.rules import Rule
 from snowplow_posthog_dagster.mapping.vocabulary import (
     ON_IOS,
     TYPE_OF_SYSTEM,
-    UNKNOWN,
     browser_name,
+    device_name,
     device_type,
     system_name,
     system_version,
@@ -35,7 +34,9 @@ RULES = (
     Rule("$browser_version", _SOURCES.format("br_version"), "Major and minor version as a number."),
     Rule("$os", _SOURCES.format("os_family, os_name"), "The first source that knows, in PostHog's names."),
     Rule("$os_version", _SOURCES.format("os_name"), "Windows by the name people know (7, 8.1, 10)."),
-    Rule("$device_type", _SOURCES.format("dvce_type, dvce_ismobile"), "Mobile, Tablet, Desktop, Console, Wearable or TV."),
+    Rule(
+        "$device_type", _SOURCES.format("dvce_type, dvce_ismobile"), "Mobile, Tablet, Desktop, Console, Wearable or TV."
+    ),
     Rule("$device, $device_manufacturer", "yauaa_context, ua_parser_context", "Name and brand, when known."),
 )
 
@@ -45,74 +46,72 @@ UA_PARSER = "com.snowplowanalytics.snowplow/ua_parser_context"
 _TRAILING_VERSION = re.compile(r"\s+[\d.x]+$")
 
 
-class Agent(NamedTuple):
-    """What one source says; empty for what it does not know."""
-
-    browser: str = ""
-    browser_version: float | int | None = None
-    os: str = ""
-    os_version: str = ""
-    device_type: str = ""
-    device: str = ""
-    manufacturer: str = ""
+Agent = tuple[str, float | int | None, str, str, str, str, str]
+"""What a source says: browser, its version, system, its version, kind of device, device, brand; empty if unknown."""
 
 
 def describe_browser(properties: Properties, found: Found, *, parse_user_agent: bool) -> None:
     """Set what the sources know, the better source first."""
     yauaa = found.get(YAUAA)
     if yauaa:
-        _apply(_from_yauaa(yauaa), properties)
-        if _is_complete(properties):
+        _apply(properties, *_from_yauaa(yauaa))
+        if properties.browser and properties.os and properties.device_type:
             return
     parsed = found.get(UA_PARSER)
     if parsed:
-        _apply(_from_ua_parser(parsed, properties.useragent), properties)
+        _apply(properties, *_from_ua_parser(parsed, properties.useragent))
     if properties.br_name or properties.os_name or properties.dvce_type:
-        _apply(_from_columns(properties), properties)
+        _apply(properties, *_from_columns(properties))
     if parse_user_agent and not (yauaa or parsed or properties.browser) and properties.useragent:
-        _apply(_from_user_agent(properties.useragent), properties)
+        _apply(properties, *_from_user_agent(properties.useragent))
 
 
-def _is_complete(properties: Properties) -> bool:
-    return bool(properties.browser and properties.os and properties.device_type)
-
-
-def _apply(agent: Agent, properties: Properties) -> None:
+def _apply(
+    properties: Properties,
+    browser: str,
+    browser_version: float | None,
+    os: str,
+    os_version: str,
+    kind: str,
+    device: str,
+    manufacturer: str,
+) -> None:
     """Fill what is still missing; a version only with the name that it belongs to."""
-    if not properties.os and agent.os:
-        properties.os, properties.os_version = agent.os, agent.os_version
-    if not properties.browser and agent.browser:
-        properties.browser = ON_IOS.get(agent.browser, agent.browser) if properties.os == "iOS" else agent.browser
-        properties.browser_version = agent.browser_version
-    if not properties.device_type:
-        properties.device_type = agent.device_type
-    if not properties.device and agent.device:
-        properties.device = agent.device
-    if not properties.device_manufacturer and agent.manufacturer:
-        properties.device_manufacturer = agent.manufacturer
+    if os and not properties.os:
+        properties.os, properties.os_version = os, os_version
+    if browser and not properties.browser:
+        properties.browser = ON_IOS.get(browser, browser) if properties.os == "iOS" else browser
+        properties.browser_version = browser_version
+    if kind and not properties.device_type:
+        properties.device_type = kind
+    if device and not properties.device:
+        properties.device = device
+    if manufacturer and not properties.device_manufacturer:
+        properties.device_manufacturer = manufacturer
 
 
 def _from_yauaa(data: Data) -> Agent:
-    system = system_name(_text(data, "operatingSystemName"))
-    name, brand = _text(data, "deviceName"), _text(data, "deviceBrand")
-    return Agent(
-        browser_name(_text(data, "agentName")),
-        version_number(_text(data, "agentVersion")),
+    value = data.get
+    system = system_name(_text(value("operatingSystemName")))
+    return (
+        browser_name(_text(value("agentName"))),
+        version_number(_text(value("agentVersion"))),
         system,
-        system_version(system, _text(data, "operatingSystemVersion")),
-        device_type(_text(data, "deviceClass")),
-        "" if name.lower() in UNKNOWN or name == "Desktop" else name,
-        "" if brand.lower() in UNKNOWN else brand,
+        system_version(system, _text(value("operatingSystemVersion"))),
+        device_type(_text(value("deviceClass"))),
+        device_name(_text(value("deviceName"))),
+        device_name(_text(value("deviceBrand"))),
     )
 
 
 def _from_ua_parser(data: Data, useragent: str) -> Agent:
-    minor, major = _text(data, "useragentMinor"), _text(data, "useragentMajor")
-    version = ".".join(filter(None, (_text(data, "osMajor"), _text(data, "osMinor"), _text(data, "osPatch"))))
+    value = data.get
+    major, minor = _text(value("useragentMajor")), _text(value("useragentMinor"))
+    parts = (_text(value("osMajor")), _text(value("osMinor")), _text(value("osPatch")))
     return _agent(
-        (_text(data, "useragentFamily"), f"{major}.{minor}"),
-        (_text(data, "osFamily"), version),
-        _text(data, "deviceFamily"),
+        (_text(value("useragentFamily")), f"{major}.{minor}"),
+        (_text(value("osFamily")), ".".join(filter(None, parts))),
+        _text(value("deviceFamily")),
         useragent,
     )
 
@@ -121,12 +120,14 @@ def _from_columns(properties: Properties) -> Agent:
     system = system_name(properties.os_family) or system_name(_TRAILING_VERSION.sub("", properties.os_name))
     name = _TRAILING_VERSION.sub("", properties.br_name)
     kind = device_type(properties.dvce_type) or ("Mobile" if properties.dvce_ismobile else "")
-    return Agent(
+    return (
         browser_name(name) or browser_name(properties.br_family),
         version_number(properties.br_version),
         system,
         system_version(system, properties.os_name.removeprefix(f"{properties.os_family} ")),
         kind or TYPE_OF_SYSTEM.get(system, ""),
+        "",
+        "",
     )
 
 
@@ -148,14 +149,14 @@ def _from_user_agent(useragent: str) -> Agent:
 def _agent(browser: tuple[str, str], system: tuple[str, str], device: str, useragent: str) -> Agent:
     """What the names of ua_parser mean; it knows no kind of device, so system and user agent tell."""
     os = system_name(system[0])
-    known_device = "" if device.lower() in UNKNOWN or device.startswith("Generic") else device
-    return Agent(
+    return (
         browser_name(browser[0]),
         version_number(browser[1]),
         os,
         system_version(os, system[1]) or system_version(os, system[0]),
         _kind_of_device(os, device, useragent),
-        known_device,
+        device_name(device),
+        "",
     )
 
 
@@ -167,6 +168,5 @@ def _kind_of_device(system: str, device: str, useragent: str) -> str:
     return TYPE_OF_SYSTEM.get(system, "")
 
 
-def _text(data: Data, field: str) -> str:
-    value: Any = data.get(field)
+def _text(value: object) -> str:
     return value if type(value) is str else ""

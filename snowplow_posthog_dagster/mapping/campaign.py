@@ -10,16 +10,35 @@ from urllib.parse import unquote_plus
 from snowplow_posthog_dagster.mapping.properties import POSTHOG_NAMES, Properties
 from snowplow_posthog_dagster.mapping.rules import Rule
 
-CLICK_IDS = (
-    "gclid gad_source gclsrc dclid gbraid wbraid fbclid msclkid twclid li_fat_id mc_cid igshid ttclid rdt_cid irclid "
-    "_kx epik qclid sccid"
-).split()
+CLICK_IDS = [
+    "gclid",
+    "gad_source",
+    "gclsrc",
+    "dclid",
+    "gbraid",
+    "wbraid",
+    "fbclid",
+    "msclkid",
+    "twclid",
+    "li_fat_id",
+    "mc_cid",
+    "igshid",
+    "ttclid",
+    "rdt_cid",
+    "irclid",
+    "_kx",
+    "epik",
+    "qclid",
+    "sccid",
+]
 
 PARAMETERS = frozenset({"utm_source", "utm_medium", "utm_campaign", "utm_term", "utm_content", "utm_name", *CLICK_IDS})
 """Query parameters that mean something to PostHog (CAMPAIGN_PROPERTIES of its taxonomy)."""
 
 RULES = (
-    Rule("utm_source, utm_medium, utm_campaign, utm_term, utm_content, utm_name", "page_urlquery", "If mkt_* is empty."),
+    Rule(
+        "utm_source, utm_medium, utm_campaign, utm_term, utm_content, utm_name", "page_urlquery", "If mkt_* is empty."
+    ),
     Rule(
         ", ".join(CLICK_IDS),
         "mkt_clickid with mkt_network, page_urlquery",

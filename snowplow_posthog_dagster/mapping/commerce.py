@@ -16,7 +16,7 @@ RULES = (
     Rule(
         "revenue, currency",
         "transaction.revenue, transaction.currency",
-        "On snowplow_ecommerce_action of type transaction, from the entity of com.snowplowanalytics.snowplow.ecommerce.",
+        "On snowplow_ecommerce_action of type transaction, from the ecommerce entity `transaction`.",
     ),
 )
 

@@ -7,18 +7,24 @@ when it is first met, and kept as a `Carrier`; per entity there remain a look-up
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
+
+import msgspec
 
 from snowplow_posthog_dagster.mapping.paths import change
 from snowplow_posthog_dagster.mapping.privacy import Change
 from snowplow_posthog_dagster.mapping.properties import PROPERTY_NAMES
 from snowplow_posthog_dagster.mapping.reading import Data, Entity
 from snowplow_posthog_dagster.mapping.rules import Rule
-from snowplow_posthog_dagster.mapping.settings import EntityRule, EntitySettings
+from snowplow_posthog_dagster.mapping.settings import EntityRule, MappingSettings
 from snowplow_posthog_dagster.snowplow.schema import contexts_key, parse_schema, snake_case, unstruct_event_key
 
 RULES = (
-    Rule("contexts_<vendor>_<name>_<model>", "contexts, derived_contexts", "List of all entities of one schema and model."),
+    Rule(
+        "contexts_<vendor>_<name>_<model>",
+        "contexts, derived_contexts",
+        "List of all entities of one schema and model.",
+    ),
     Rule("unstruct_event_<vendor>_<name>_<model>", "unstruct_event", "The data of the self-describing event."),
     Rule("<schema>_<field>", "`entities.rules`: flatten", "Each field a property of its own."),
     Rule("$groups", "`entities.rules`: groups", "Group type and key."),
@@ -33,7 +39,7 @@ _MOST_SCHEMAS = 10_000
 """Carriers that are kept; a tracker that makes up schemas must not fill the memory."""
 
 
-class Carrier(NamedTuple):
+class Carrier(msgspec.Struct, frozen=True, gc=False):
     """What happens to entities of one schema URI."""
 
     key: str
@@ -48,32 +54,22 @@ class Carrier(NamedTuple):
     is_forbidden: bool
 
 
-class Gathered(NamedTuple):
-    """The entities of a record, before privacy."""
-
-    found: dict[str, Data]
-    more: dict[str, Any]
-    """Properties beside the columns."""
-    pending: list[tuple[Carrier, Data]]
-    """Entities to which something must be done, once the filters have seen them."""
-
-
 class Carriers:
     """The carriers of all schemas met so far, for entities or for self-describing data."""
 
     def __init__(
         self,
-        settings: EntitySettings,
+        settings: MappingSettings,
         *,
-        strict: bool,
         changes: Mapping[str, tuple[tuple[tuple[str, ...], Change], ...]],
         wanted: Iterable[str],
         of_events: bool = False,
     ) -> None:
         """`changes` are the privacy's by schema; `wanted` the schemas that a rule or a path of the settings reads."""
-        default = "keep" if of_events else settings.default or ("drop" if strict else "keep")
+        strict, entities = settings.privacy.preset == "strict", settings.entities
+        default = "keep" if of_events else entities.default or ("drop" if strict else "keep")
         self._default = KEEP if default == "keep" else DROP
-        self._rules, self._changes, self._wanted = settings.rules, changes, frozenset(wanted)
+        self._rules, self._changes, self._wanted = entities.rules, changes, frozenset(wanted)
         self._key_of = unstruct_event_key if of_events else contexts_key
         self._known: dict[str, Carrier] = {}
         self.get = self._known.get
@@ -106,21 +102,27 @@ class Carriers:
         return carrier
 
 
-def gather(entities: list[Entity], event: Entity | None, carriers: Carriers, event_carriers: Carriers) -> Gathered:
-    """Sort the entities and the event's data; what needs no work is in its place already.
+Pending = list[tuple[Carrier, Data]]
+"""Entities to which something must be done, once the filters have seen them."""
+
+
+def gather(
+    entities: list[Entity], event: Entity | None, carriers: Carriers, event_carriers: Carriers
+) -> tuple[dict[str, Data], dict[str, Any], Pending]:
+    """Sort the entities and the event's data: those that rules read, properties beside the columns, what is pending.
 
     Raises:
         ValueError: a schema URI is malformed.
     """
     found: dict[str, Data] = {}
     more: dict[str, Any] = {}
-    pending: list[tuple[Carrier, Data]] = []
+    pending: Pending = []
     known = carriers.get
     for entity in entities:
         carrier = known(entity.schema) or carriers.learn(entity.schema)
         data = entity.data
-        for slot in carrier.slots:
-            if type(data) is dict:
+        if carrier.slots and type(data) is dict:
+            for slot in carrier.slots:
                 found.setdefault(slot, data)
         if carrier.is_plain:
             _append(more, carrier, data)
@@ -128,19 +130,17 @@ def gather(entities: list[Entity], event: Entity | None, carriers: Carriers, eve
             pending.append((carrier, data))
     if event is not None:
         carrier = event_carriers.get(event.schema) or event_carriers.learn(event.schema)
-        for slot in carrier.slots:
-            if type(event.data) is dict:
+        if type(event.data) is dict:
+            for slot in carrier.slots:
                 found[slot] = event.data
         if not carrier.is_plain:
             pending.append((carrier, event.data))
         elif event.data:
             more[carrier.key] = event.data
-    return Gathered(found, more, pending)
+    return found, more, pending
 
 
-def finish(
-    pending: list[tuple[Carrier, Data]], more: dict[str, Any], event: Entity | None, notes: list[str]
-) -> None:
+def finish(pending: list[tuple[Carrier, Data]], more: dict[str, Any], event: Entity | None, notes: list[str]) -> None:
     """Apply privacy and the settings' rules to what is pending."""
     for carrier, data in pending:
         for fields, to in carrier.changes:

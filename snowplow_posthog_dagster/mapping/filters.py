@@ -6,14 +6,18 @@ same 10 % of the users on every day, with all their events, so that funnels and 
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from hashlib import sha256
-from typing import NamedTuple
+from typing import Any
 
+from snowplow_posthog_dagster.errors import SettingsError
 from snowplow_posthog_dagster.mapping.browser import YAUAA
-from snowplow_posthog_dagster.mapping.identity import Found, value_at
+from snowplow_posthog_dagster.mapping.identity import PERSONAL_IDS, Found, legal, value_at
+from snowplow_posthog_dagster.mapping.names import NameOf
+from snowplow_posthog_dagster.mapping.privacy import digest
 from snowplow_posthog_dagster.mapping.properties import Properties
-from snowplow_posthog_dagster.mapping.settings import Condition, MappingSettings, Sample
+from snowplow_posthog_dagster.mapping.reading import Entity
+from snowplow_posthog_dagster.mapping.settings import Condition, FilterRule, MappingSettings, Sample
 
 IAB = "com.iab.snowplow/spiders_and_robots"
 
@@ -32,22 +36,51 @@ Holds = Callable[[Properties, Found, str], bool]
 """Whether a condition holds for columns, entities and the event's name."""
 
 
-class Filter(NamedTuple):
-    """Records for which `holds` is `filters_out` are filtered under `name`."""
-
-    name: str
-    holds: Holds
-    filters_out: bool
+Admit = Callable[[Properties, Found, Entity | None], str | None]
+"""None, or the name of the rule that keeps a record out."""
 
 
-def compile_filters(settings: MappingSettings) -> tuple[Filter, ...]:
-    """The filters in the order of the settings; the first that applies gives the name."""
-    filters = []
-    for rule in settings.filters:
-        condition = rule.drop or rule.keep
-        assert condition is not None  # noqa: S101 - FilterRule has exactly one
-        filters.append(Filter(rule.name, _compile_condition(condition), rule.drop is not None))
-    return tuple(filters)
+def compile_admission(
+    settings: MappingSettings, *, name_of: NameOf, is_forgotten: Callable[[Any], bool] | None
+) -> Admit | None:
+    """What sees a record as it was collected: forgotten people, then the filters in their order. None if nothing."""
+    rules = tuple(_compile_rule(rule) for rule in settings.filters)
+    if not rules and is_forgotten is None:
+        return None
+    ids = [value_at(path) for path in dict.fromkeys((*settings.identity.distinct_id, *PERSONAL_IDS))]
+
+    def admit(properties: Properties, found: Found, event: Entity | None) -> str | None:
+        if is_forgotten is not None and any(is_forgotten(value_of(properties, found)) for value_of in ids):
+            return FORGOTTEN
+        name = name_of(properties, event)
+        for rule, holds, filters_out in rules:
+            if holds(properties, found, name) is filters_out:
+                return rule
+        return None
+
+    return admit
+
+
+def compile_is_forgotten(forgotten: Container[str], secret: bytes | None) -> Callable[[Any], bool] | None:
+    """Whether an id is on the list of forgotten ones, which holds digests; None when nobody is.
+
+    Raises:
+        SettingsError: there is a list and no secret.
+    """
+    if forgotten == frozenset():
+        return None
+    if not secret:
+        raise SettingsError("SNOWPLOW_POSTHOG_PRIVACY_SECRET is not set; forgotten ids are kept as HMACs with it")
+    return lambda value: bool(legal(value)) and digest(secret, legal(value)) in forgotten
+
+
+def _compile_rule(rule: FilterRule) -> tuple[str, Holds, bool]:
+    """Name, condition, and whether records are filtered when it holds or when it does not."""
+    if rule.drop is not None:
+        return rule.name, _compile_condition(rule.drop), True
+    if rule.keep is not None:
+        return rule.name, _compile_condition(rule.keep), False
+    raise SettingsError(f"mapping.filters: {rule.name} has no condition")
 
 
 def compile_sample(sample: Sample) -> Callable[[str], bool] | None:
@@ -66,11 +99,11 @@ def compile_sample(sample: Sample) -> Callable[[str], bool] | None:
 def _compile_condition(condition: Condition) -> Holds:
     parts: list[Holds] = []
     if condition.app_id:
-        parts.append(lambda properties, found, event, ids=frozenset(condition.app_id): properties.app_id in ids)
+        parts.append(_column_is_one_of("app_id", condition.app_id))
     if condition.platform:
-        parts.append(lambda properties, found, event, names=frozenset(condition.platform): properties.platform in names)
+        parts.append(_column_is_one_of("platform", condition.platform))
     if condition.event:
-        parts.append(lambda properties, found, event, names=frozenset(condition.event): event in names)
+        parts.append(_event_is_one_of(condition.event))
     if condition.bot:
         signs = tuple(_BOT_SIGNS[sign] for sign in condition.bot)
         parts.append(lambda properties, found, event: any(sign(properties, found) for sign in signs))
@@ -79,6 +112,16 @@ def _compile_condition(condition: Condition) -> Holds:
         parts.append(lambda properties, found, event: any(host(properties.page_urlhost) for host in hosts))
     parts.extend(_compile_match(path, pattern) for path, pattern in condition.matches.items())
     return lambda properties, found, event: all(part(properties, found, event) for part in parts)
+
+
+def _column_is_one_of(column: str, values: tuple[str, ...]) -> Holds:
+    wanted = frozenset(values)
+    return lambda properties, found, event: getattr(properties, column) in wanted
+
+
+def _event_is_one_of(names: tuple[str, ...]) -> Holds:
+    wanted = frozenset(names)
+    return lambda properties, found, event: event in wanted
 
 
 def _compile_match(path: str, pattern: str) -> Holds:
@@ -101,7 +144,7 @@ def as_text(value: object) -> str:
 
 def _iab_says_bot(properties: Properties, found: Found) -> bool:
     data = found.get(IAB)
-    return bool(data) and data is not None and data.get("spiderOrRobot") is True
+    return data is not None and data.get("spiderOrRobot") is True
 
 
 def _yauaa_says_bot(properties: Properties, found: Found) -> bool:

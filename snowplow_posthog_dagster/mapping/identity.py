@@ -71,9 +71,16 @@ _BROWSER_PLATFORM = "web"
 # Everything that is neither a hexadecimal digit nor a hyphen becomes a dot, the letter h included.
 _HEX = bytes(ord("h" if chr(byte) in "0123456789abcdef" else "-" if byte == 45 else ".") for byte in range(256))
 _UUID_SHAPE = b"hhhhhhhh-hhhh-hhhh-hhhh-hhhhhhhhhhhh"
-_OF_THE_TRANSPORT = (
-    "collector_tstamp etl_tstamp derived_tstamp dvce_sent_tstamp v_collector v_etl network_userid user_ipaddress".split()
-)
+_OF_THE_TRANSPORT = [
+    "collector_tstamp",
+    "etl_tstamp",
+    "derived_tstamp",
+    "dvce_sent_tstamp",
+    "v_collector",
+    "v_etl",
+    "network_userid",
+    "user_ipaddress",
+]
 _CONTENT = tuple(index for index, name in enumerate(NAMES) if name not in _OF_THE_TRANSPORT)
 _EVENT_ID = INDEX["event_id"]
 
@@ -170,7 +177,9 @@ def compile_person_properties(
         if timestamp[:10] < since:
             return {}
         values = {part: {name: value_of(properties, found) for name, value_of in getters} for part, getters in parts}
-        filled = {part: {k: v for k, v in given.items() if v not in (None, "", [], {})} for part, given in values.items()}
+        filled = {
+            part: {k: v for k, v in given.items() if v not in (None, "", [], {})} for part, given in values.items()
+        }
         return {part: given for part, given in filled.items() if given}
 
     return person_properties

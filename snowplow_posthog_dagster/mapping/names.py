@@ -12,6 +12,7 @@ import string
 from collections.abc import Callable
 from typing import Any
 
+from snowplow_posthog_dagster.mapping.paths import find
 from snowplow_posthog_dagster.mapping.properties import Properties
 from snowplow_posthog_dagster.mapping.reading import Data, Entity
 from snowplow_posthog_dagster.mapping.rules import Rule
@@ -22,8 +23,12 @@ RULES = (
     Rule("event", "event = `page_view`", "`$pageview`."),
     Rule("event", "screen_view of com.snowplowanalytics.*", "`$screen`."),
     Rule("event", "event = `page_ping`", "`page_ping`, or not sent (`events.page_ping: drop`)."),
-    Rule("event", "event = `struct`", "The template `events.struct` over se_category, se_action, se_label, se_property."),
-    Rule("event", "event = `unstruct`", "event_name, else the name of the schema; `events.self_describing` refines it."),
+    Rule(
+        "event", "event = `struct`", "The template `events.struct` over se_category, se_action, se_label, se_property."
+    ),
+    Rule(
+        "event", "event = `unstruct`", "event_name, else the name of the schema; `events.self_describing` refines it."
+    ),
     Rule("event", "any other event", "event_name, else event: `transaction`, `transaction_item`, `ad_impression`."),
     Rule("event", "names beginning with `$`, survey events", "`snowplow_` is put before them, `$` taken off."),
     Rule("event", "longer than 200 bytes", "Cut at a character, since PostHog cuts at 200."),
@@ -92,7 +97,7 @@ def _compile_data(template: str) -> Callable[[Data], str]:
     fields = template_fields(template)
 
     def from_data(data: Data) -> str:
-        values = {field: data.get(field) if isinstance(data, dict) else None for field in fields}
+        values = {field: find(data, (field,)) for field in fields}
         usable = {field: str(value) for field, value in values.items() if isinstance(value, str | int)}
         # Without any of its fields a template would give one name to different things.
         return _filled(template, usable) if usable or not fields else ""

@@ -29,8 +29,21 @@ STRICT_DROPS = (
     *("tr_city", "tr_state"),
 )
 STRICT_HASHES = (
-    *("user_id", "domain_userid", "network_userid", "refr_domain_userid", "domain_sessionid", "tr_orderid", "ti_orderid"),
-    *("client_session.userId", "client_session.sessionId", "client_session.previousSessionId", "mobile_context.appleIdfv"),
+    *(
+        "user_id",
+        "domain_userid",
+        "network_userid",
+        "refr_domain_userid",
+        "domain_sessionid",
+        "tr_orderid",
+        "ti_orderid",
+    ),
+    *(
+        "client_session.userId",
+        "client_session.sessionId",
+        "client_session.previousSessionId",
+        "mobile_context.appleIdfv",
+    ),
 )
 ALL_BUT_CAMPAIGNS = "*"
 

@@ -14,6 +14,7 @@ set `""` or `None`. Nothing here may be NaN, infinite, or text with NUL: `typed_
 
 from collections.abc import Callable, Iterable
 from datetime import datetime
+from itertools import product
 from operator import itemgetter
 from typing import Any, TypeVar
 
@@ -354,7 +355,19 @@ _to_double = _Table((), to_double).__getitem__
 _to_boolean = _Table((("0", False), ("1", True)), lambda _: None).__getitem__
 
 _DIGITS_TO_ZERO = bytes(ord("0") if ord("0") <= byte <= ord("9") else byte for byte in range(256))
-_USUAL_TIMESTAMPS = [b"0000-00-00 00:00:00.000" * count for count in range(len(columns_of(Kind.TIMESTAMP)) + 1)]
+_TIMESTAMPS = len(columns_of(Kind.TIMESTAMP))
+
+
+def _arrangements() -> dict[bytes, Callable[[list[str]], tuple[str, ...]]]:
+    """Shape of all timestamps, with tabs between -> the function that puts "" where a column is empty."""
+    arrangements: dict[bytes, Callable[[list[str]], tuple[str, ...]]] = {}
+    for filled in product((True, False), repeat=_TIMESTAMPS):
+        shape = b"\t".join(b"0000-00-00 00:00:00.000" if is_filled else b"" for is_filled in filled)
+        arrangements[shape] = itemgetter(*(place if filled[place] else _TIMESTAMPS for place in range(_TIMESTAMPS)))
+    return arrangements
+
+
+_arrangement = _arrangements().get
 
 
 def typed_columns(fields: list[str]) -> Properties:
@@ -363,27 +376,29 @@ def typed_columns(fields: list[str]) -> Properties:
     Raises:
         ValueError: a column is not of its type. Which ones and why is `snowplow.parse`'s to say.
     """
-    return Properties(
+    values: tuple[Any, ...] = (
         *_texts(fields),
         *map(_to_integer, _integers(fields)),
         *map(_to_boolean, _booleans(fields)),
         *map(_to_double, _doubles(fields)),
         *_iso(_timestamps(fields)),
-    )  # type: ignore[arg-type]  # by position, one group of columns per kind
+    )
+    return Properties(*values)
 
 
-def _iso(texts: tuple[str, ...]) -> list[str]:
+def _iso(texts: tuple[str, ...]) -> Iterable[str]:
     """Timestamps as RFC 3339. Usually all are `yyyy-mm-dd hh:mm:ss.SSS`: then they are checked and written at once."""
-    filled = list(filter(None, texts))
-    if "".join(filled).encode().translate(_DIGITS_TO_ZERO) != _USUAL_TIMESTAMPS[len(filled)]:
-        return [_iso_one(text) for text in texts]
+    joined = "\t".join(texts)
+    arrange = _arrangement(joined.encode().translate(_DIGITS_TO_ZERO))
+    if arrange is None:
+        return map(_iso_one, texts)
     try:
-        for _ in map(datetime.fromisoformat, filled):  # no 30th of February; nor the year 0, which Snowplow knows
-            pass
+        all(map(datetime.fromisoformat, filter(None, texts)))  # no 30th of February; nor year 0, which Snowplow knows
     except ValueError:
-        return [_iso_one(text) for text in texts]
-    written = iter(("Z\t".join(filled) + "Z").replace(" ", "T").split("\t"))
-    return [next(written) if text else "" for text in texts]
+        return map(_iso_one, texts)
+    written = f"{joined}\t".replace(" ", "T").replace("\t", "Z\t").split("\t")
+    written[-1] = ""
+    return arrange(written)
 
 
 def _iso_one(text: str) -> str:

@@ -20,8 +20,8 @@ RULES = (
     Rule(
         "$session_id",
         "domain_sessionid, else client_session.sessionId; timestamp",
-        "UUIDv7 of 00:00 UTC of the timestamp's day and the first 74 bits of SHA-256 of the id: a session over midnight "
-        "becomes two. The id itself stays as domain_sessionid, or in the entity.",
+        "UUIDv7 of 00:00 UTC of the timestamp's day and the first 74 bits of SHA-256 of the id; so a session over "
+        "midnight becomes two. The id itself stays as domain_sessionid, or in the entity.",
     ),
 )
 
@@ -42,5 +42,5 @@ def session_uuid(session: str, timestamp: int) -> str:
     """The UUIDv7 of a session on the day of a timestamp in milliseconds."""
     bits = int.from_bytes(sha256(session.encode()).digest()[:10], "big") >> 6
     midnight = timestamp - timestamp % DAY_MS
-    text = f"{midnight << 80 | _VERSION_AND_VARIANT | bits >> 62 << 64 | bits & _LOW_BITS:032x}"
+    text = (midnight << 80 | _VERSION_AND_VARIANT | bits >> 62 << 64 | bits & _LOW_BITS).to_bytes(16, "big").hex()
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"

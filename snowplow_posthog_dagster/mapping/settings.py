@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from snowplow_posthog_dagster.mapping.paths import TEXT_COLUMNS, EntityPath, parse_path
+from snowplow_posthog_dagster.mapping.paths import TEXT_COLUMNS, parse_path
 
 
 def _path(text: str) -> str:
@@ -25,12 +25,6 @@ def _text_path(text: str) -> str:
     path = parse_path(text)
     if isinstance(path, str) and path not in TEXT_COLUMNS:
         raise ValueError(f"{text!r} is no text column; only text can be hashed or truncated")
-    return text
-
-
-def _entity_path(text: str) -> str:
-    if not isinstance(parse_path(text), EntityPath):
-        raise ValueError(f"{text!r} is a column; expected entity.field")
     return text
 
 
@@ -61,7 +55,9 @@ def _struct_template(template: str) -> str:
     fields = template_fields(template)
     unknown = set(fields) - {"se_category", "se_action", "se_label", "se_property"}
     if unknown or not fields:
-        raise ValueError(f"{template!r}: expected one or more of se_category, se_action, se_label, se_property in braces")
+        raise ValueError(
+            f"{template!r}: expected one or more of se_category, se_action, se_label, se_property in braces"
+        )
     return template
 
 
@@ -74,7 +70,6 @@ def _data_template(template: str) -> str:
 
 Path = Annotated[str, AfterValidator(_path)]
 TextPath = Annotated[str, AfterValidator(_text_path)]
-EntityField = Annotated[str, AfterValidator(_entity_path)]
 Pattern = Annotated[str, AfterValidator(_pattern)]
 RuleName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
 
@@ -115,8 +110,8 @@ class PersonProperties(Section):
     def _history_is_refused(self) -> "PersonProperties":
         if (self.set or self.set_once) and self.since is None and not self.force_history:
             raise ValueError(
-                "person properties of history overwrite current ones: set `since` to the first day that may carry them, "
-                "or `force_history: true`"
+                "person properties of history overwrite current ones: set `since` to the first day that may "
+                "carry them, or `force_history: true`"
             )
         return self
 
@@ -154,7 +149,13 @@ class StripQueryParameters(Section):
 
     names: tuple[str, ...] = ()
     """Names, compared in lower case; `*` means all but campaign parameters and click ids."""
-    within: tuple[TextPath, ...] = ("page_url", "page_urlquery", "page_referrer", "refr_urlquery", "link_click.targetUrl")
+    within: tuple[TextPath, ...] = (
+        "page_url",
+        "page_urlquery",
+        "page_referrer",
+        "refr_urlquery",
+        "link_click.targetUrl",
+    )
 
 
 class PrivacySettings(Section):

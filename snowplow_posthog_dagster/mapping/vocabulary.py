@@ -175,6 +175,12 @@ def device_type(name: str) -> str:
 
 
 @lru_cache(_CACHED)
+def device_name(name: str) -> str:
+    """A device's name or brand as it is; empty if the source only says that it is some device."""
+    return "" if _key(name) in UNKNOWN or name == "Desktop" or name.startswith("Generic") else name
+
+
+@lru_cache(_CACHED)
 def system_version(system: str, version: str) -> str:
     """The version without YAUAA's `>=`; empty unless it begins with a digit (YAUAA says `Intel x86_64` of Linux)."""
     version = version.removeprefix(">=").removeprefix(f"{system} ").strip()

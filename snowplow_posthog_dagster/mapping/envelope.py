@@ -1,0 +1,80 @@
+"""The envelope of an event, which is also the key by which PostHog knows it again, and what goes with the person.
+
+    uuid, event, distinct_id, timestamp + $process_person_profile, $device_id, $session_id, $set
+
+The rules are in identity.py, names.py, session.py and filters.py; this module asks them in order and turns away whom
+the sample or the list of forgotten people leaves out, since both are known only now.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from snowplow_posthog_dagster.mapping import filters, identity
+from snowplow_posthog_dagster.mapping.event_time import EventTime
+from snowplow_posthog_dagster.mapping.names import NameOf
+from snowplow_posthog_dagster.mapping.outcome import Filtered
+from snowplow_posthog_dagster.mapping.properties import Properties
+from snowplow_posthog_dagster.mapping.reading import Reading
+from snowplow_posthog_dagster.mapping.session import session_uuid, snowplow_session
+from snowplow_posthog_dagster.mapping.settings import MappingSettings
+from snowplow_posthog_dagster.snowplow.record import Record
+
+NO_DISTINCT_ID = "no_distinct_id"
+TIMESTAMP_REPLACED = "timestamp_replaced"
+
+
+class Envelope(msgspec.Struct, gc=False):
+    """What PostHog's capture takes."""
+
+    uuid: str
+    event: str
+    distinct_id: str
+    timestamp: str
+    properties: Properties
+
+
+class Enveloping:
+    """Decides the envelope of one record after the other."""
+
+    def __init__(
+        self, settings: MappingSettings, *, name_of: NameOf, is_forgotten: Callable[[Any], bool] | None
+    ) -> None:
+        self._name_of, self._is_forgotten = name_of, is_forgotten
+        self._drops_pings = settings.events.page_ping == "drop"
+        self._uuid_of = identity.compile_uuid(settings.identity)
+        self._distinct_id_of = identity.compile_distinct_id(settings.identity)
+        self._has_person = identity.compile_person_profile(settings.identity)
+        self._person_properties = identity.compile_person_properties(settings.identity)
+        self._is_in_sample = filters.compile_sample(settings.sample)
+
+    def envelope(
+        self, record: Record, reading: Reading, found: identity.Found, more: dict[str, Any], time: EventTime
+    ) -> Envelope | Filtered:
+        """The envelope around the reading's properties; sets those that say who it was and in which session."""
+        properties = reading.properties
+        if self._drops_pings and properties.event == "page_ping":
+            return Filtered(filters.PAGE_PING)
+        uuid = self._uuid_of(record)
+        distinct_id, is_known_person = self._distinct_id_of(properties, found)
+        if distinct_id:
+            properties.process_person_profile = self._has_person(is_known_person)
+            properties.device_id = identity.device_id(properties, found)
+        else:
+            distinct_id, properties.process_person_profile = uuid, False
+            reading.notes.append(NO_DISTINCT_ID)
+        if self._is_forgotten is not None and self._is_forgotten(distinct_id):
+            return Filtered(filters.FORGOTTEN)
+        if self._is_in_sample is not None and not self._is_in_sample(distinct_id):
+            return Filtered(filters.SAMPLE)
+        if self._person_properties is not None and properties.process_person_profile:
+            more.update(self._person_properties(properties, found, time.text))
+        if time.replaced:
+            reading.notes.append(TIMESTAMP_REPLACED)
+        if uuid == properties.event_id.lower():
+            properties.event_id = ""
+        session = snowplow_session(properties, found)
+        if session:
+            properties.session_id = session_uuid(session, time.milliseconds)
+        return Envelope(uuid, self._name_of(properties, reading.event), distinct_id, time.text, properties)
