@@ -7,13 +7,16 @@ PostHog, is none. Everything else is one of four verdicts, and delivery.py acts 
 split the body, look for the refused event, or stop because a person must change something.
 
 `sent_at` is never sent (PostHog would shift every timestamp by the network's latency), and a body is posted
-byte for byte the same on every try.
+byte for byte the same on every try. A 400 counts only in PostHog's own words, which are plain text: the page of
+a proxy says nothing about an event, and must not turn good ones into dead letters.
 """
 
 import datetime as dt
 import email.utils
 import json
 import ssl
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -26,14 +29,25 @@ from urllib3.exceptions import (
     MaxRetryError,
     NameResolutionError,
     NewConnectionError,
-    ReadTimeoutError,
     SSLError,
 )
+from urllib3.exceptions import TimeoutError as HTTPTimeoutError
 
 from snowplow_posthog_dagster.errors import SettingsError
 
 _ANSWER_BYTES = 4096
 _WORDS = 300
+# A socket's time-out bounds the whole of one send: pieces keep a slow line from being taken for a dead one.
+_UPLOAD_BYTES = 64 * 1024
+# A name that does not resolve or a broken handshake seldom mends itself; a restart of a resolver takes seconds.
+_SHORT_PATIENCE_SECONDS = 15.0
+# OpenSSL's reasons that a person must see to; a handshake that was merely cut is tried again.
+_TLS_SETTINGS = frozenset(
+    {
+        "CERTIFICATE_VERIFY_FAILED", "WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNSUPPORTED_PROTOCOL", "UNKNOWN_PROTOCOL",
+        "TLSV1_ALERT_PROTOCOL_VERSION", "SSLV3_ALERT_HANDSHAKE_FAILURE", "NO_PROTOCOLS_AVAILABLE",
+    }
+)  # fmt: skip
 
 
 class Verdict(Enum):
@@ -47,15 +61,22 @@ class Verdict(Enum):
     MISCONFIGURED = "misconfigured"
 
 
+_FINAL = {400: Verdict.REFUSED, 401: Verdict.UNAUTHORIZED, 413: Verdict.SPLIT}
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A POST's outcome. `status` is 0 when no answer came; `overloaded` asks for fewer connections."""
+    """A POST's outcome. `status` is 0 when no answer came; `overloaded` asks for fewer connections.
+
+    `patience` is how many seconds of retries this failure is worth at most, None for the usual budget.
+    """
 
     verdict: Verdict
     status: int
     words: str
     retry_after: float | None = None
     overloaded: bool = False
+    patience: float | None = None
 
 
 class CaptureClient:
@@ -71,6 +92,7 @@ class CaptureClient:
         proxy: str | None = None,
     ) -> None:
         self.url = f"{host}/batch/"
+        self._timeout = timeout_seconds
         timeout = urllib3.Timeout(connect=min(10.0, timeout_seconds), read=timeout_seconds)
         options: dict[str, Any] = {
             "maxsize": connections,
@@ -89,23 +111,49 @@ class CaptureClient:
             response = self._pool.request(
                 "POST",
                 self.url,
-                body=body,
-                headers={"Content-Type": "application/json", "Content-Encoding": "gzip"},
+                body=_pieces(body),
+                headers={
+                    "Content-Type": "application/json",
+                    "Content-Encoding": "gzip",
+                    "Content-Length": str(len(body)),
+                },
                 preload_content=False,
                 redirect=False,
             )
-            try:
-                content = response.read(_ANSWER_BYTES, decode_content=True)
-                response.drain_conn()
-            finally:
-                response.release_conn()
+            content = self._content(response)
         except (HTTPError, OSError) as error:
             return _no_answer(error)
         return classify(response.status, content, response.headers.get("Retry-After"))
 
+    def _content(self, response: urllib3.BaseHTTPResponse) -> bytes:
+        """The beginning of an answer; reading it whole leaves the connection for the next body."""
+        content, deadline = b"", time.monotonic() + self._timeout
+        whole = False
+        try:
+            while len(content) < _ANSWER_BYTES and not whole:
+                piece = response.read1(_ANSWER_BYTES, decode_content=True)
+                content, whole = content + piece, not piece
+                _not_later_than(deadline, self._timeout)
+        finally:
+            if not whole:
+                # One that trickles in, or never ends, costs its connection and not the sender.
+                response.close()
+            response.release_conn()
+        return content
+
     def close(self) -> None:
         """Close the idle connections."""
         self._pool.clear()
+
+
+def _not_later_than(deadline: float, seconds: float) -> None:
+    if time.monotonic() > deadline:
+        raise HTTPTimeoutError(f"the answer was not complete after {seconds:.0f} s")
+
+
+def _pieces(body: bytes) -> Iterator[bytes]:
+    view = memoryview(body)
+    return (bytes(view[start : start + _UPLOAD_BYTES]) for start in range(0, len(body), _UPLOAD_BYTES))
 
 
 def _tls(ca_bundle: str | None) -> ssl.SSLContext:
@@ -122,12 +170,10 @@ def classify(status: int, content: bytes, retry_after: str | None = None) -> Ans
         if _says_ok(content):
             return Answer(Verdict.ACKNOWLEDGED, status, words)
         return Answer(Verdict.RETRY, status, f"200, but not PostHog's word of acceptance: {words}")
-    if status == 400:
-        return Answer(Verdict.REFUSED, status, words)
-    if status == 413:
-        return Answer(Verdict.SPLIT, status, words)
-    if status == 401:
-        return Answer(Verdict.UNAUTHORIZED, status, words)
+    if status == 400 and words.startswith("<"):
+        return Answer(Verdict.RETRY, status, f"400, but not in PostHog's words: {words}")
+    if verdict := _FINAL.get(status):
+        return Answer(verdict, status, words)
     if status in {408, 425, 429} or status >= 500:
         wait = parse_retry_after(retry_after)
         return Answer(Verdict.RETRY, status, words, wait, overloaded=status in {408, 429, 503, 504})
@@ -166,15 +212,25 @@ def _says_ok(content: bytes) -> bool:
 
 def _no_answer(error: Exception) -> Answer:
     cause = error.reason if isinstance(error, MaxRetryError) and error.reason else error
-    if isinstance(cause, (SSLError, ssl.SSLError)):
-        return Answer(Verdict.MISCONFIGURED, 0, f"TLS failed: {cause}")
+    words = f"{type(cause).__name__}: {cause}"
     if isinstance(cause, LocationParseError):
         return Answer(Verdict.MISCONFIGURED, 0, f"POSTHOG_HOST is no host: {cause}")
+    if isinstance(cause, (SSLError, ssl.SSLError)):
+        settings = _is_tls_setting(cause)
+        told = f"TLS failed: {cause}"
+        return Answer(Verdict.MISCONFIGURED if settings else Verdict.RETRY, 0, told, patience=_SHORT_PATIENCE_SECONDS)
     if isinstance(cause, NameResolutionError):
-        return Answer(Verdict.RETRY, 0, f"the name of POSTHOG_HOST does not resolve: {cause}")
-    timed_out = isinstance(cause, (ReadTimeoutError, TimeoutError))
-    refused = isinstance(cause, NewConnectionError)
-    return Answer(Verdict.RETRY, 0, f"{type(cause).__name__}: {cause}", overloaded=timed_out and not refused)
+        told = f"the name of POSTHOG_HOST does not resolve: {cause}"
+        return Answer(Verdict.RETRY, 0, told, patience=_SHORT_PATIENCE_SECONDS)
+    # urllib3 counts a refused connection among the time-outs; a server that is not there is not overloaded.
+    timed_out = isinstance(cause, (HTTPTimeoutError, TimeoutError)) and not isinstance(cause, NewConnectionError)
+    return Answer(Verdict.RETRY, 0, words, overloaded=timed_out)
+
+
+def _is_tls_setting(error: Exception) -> bool:
+    """Whether a TLS failure is one that trying again repeats: a certificate or a protocol that does not fit."""
+    inner = next((one for one in (error, *error.args) if isinstance(one, ssl.SSLError)), None)
+    return inner is not None and (inner.reason in _TLS_SETTINGS or isinstance(inner, ssl.SSLCertVerificationError))
 
 
 def _short(content: bytes) -> str:
