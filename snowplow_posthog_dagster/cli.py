@@ -3,7 +3,7 @@
 import dotenv
 import typer
 
-from snowplow_posthog_dagster.commands import dead_letters, doctor, load, operate, pipes, preview, sandbox
+from snowplow_posthog_dagster.commands import dead_letters, doctor, generate, load, operate, pipes, preview, sandbox
 
 app = typer.Typer(
     help="Snowplow's enriched events from S3 into PostHog.",
@@ -25,6 +25,7 @@ app.command(rich_help_panel=SANDBOX)(sandbox.demo)
 app.command(rich_help_panel=SANDBOX)(sandbox.dev)
 app.command(rich_help_panel=SANDBOX)(sandbox.up)
 app.command(rich_help_panel=SANDBOX)(sandbox.down)
+app.command("generate", rich_help_panel=SANDBOX)(generate.generate_)
 app.command(rich_help_panel=LOOKING)(preview.preview)
 app.command(rich_help_panel=LOOKING)(pipes.parse)
 app.command("map", rich_help_panel=LOOKING)(pipes.map_)
