@@ -9,7 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.ground import ground, ground_posthog, s3_environment
 from tests.integration.servers.presence import PARTS, require, require_part
+
+__all__ = ["ground", "ground_posthog", "s3_environment"]
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
