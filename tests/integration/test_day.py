@@ -2,10 +2,12 @@
 
 import gzip
 import json
+import os
 from collections.abc import Iterator
 
 import pytest
 
+from snowplow_posthog_dagster.posthog.batches import BatchBuilder, events_of, run_of
 from snowplow_posthog_dagster.sandbox.client import StandInClient
 from snowplow_posthog_dagster.sandbox.servers import running_posthog
 from snowplow_posthog_dagster.storage.day_log import DayLog
@@ -160,8 +162,6 @@ def test_a_refused_event_is_bisected_and_kept_with_posthogs_words(quick_day: Day
 
 def poison(bucket: Bucket, key: str, position: int) -> None:
     """Put an event without a name into a stored batch, as no mapping of ours would."""
-    from snowplow_posthog_dagster.posthog.batches import BatchBuilder, events_of, run_of
-
     run = run_of(bucket.get(key))
     events = events_of(run)
     events[position] = json.dumps({**json.loads(events[position]), "event": ""}).encode()
@@ -189,22 +189,19 @@ def test_manifests_record_what_was_new_each_time(quick_day: DayInTest) -> None:
     assert sorted(json.loads(row)["hour"] for rows in manifests for row in rows) == [4, 23]
 
 
+@pytest.mark.slow
 def test_listing_is_paged(day: DayInTest) -> None:
-    if day.server.name == "ceph":
-        count = 1005
-    else:
-        count = 1003
+    count = 1003
     for number in range(count):
         day.archive.bucket.put(f"output/2022/06/06/07/{number:05d}.gz", b"x")
     assert len(day.archive.list_day(DAY, [7])) == count
 
 
+@pytest.mark.slow
 def test_several_processes_do_what_one_does(quick_day: DayInTest) -> None:
     for number in range(6):
         quick_day.put(f"{number}.gz", lines(number * 500, 500))
     # Stored bytes decide whether a pool is worth starting; random titles make them large enough.
-    import os
-
     big = b"".join(line(10_000 + n, title=os.urandom(2000).hex()) + b"\n" for n in range(5_000))
     quick_day.put("big.gz", big)
     report = quick_day.transform(processes=2)
