@@ -18,6 +18,7 @@ from snowplow_posthog_dagster.errors import GoneObjectError, SettingsError
 from snowplow_posthog_dagster.loading.blueprint import Blueprint, Task
 from snowplow_posthog_dagster.loading.delivery import Delivery, DeliveryOptions, DeliveryReport, OpenBatch
 from snowplow_posthog_dagster.loading.reports import StepReport, hour_rows
+from snowplow_posthog_dagster.loading.watching import LogWatch
 from snowplow_posthog_dagster.loading.workers import Result, transform_all
 from snowplow_posthog_dagster.posthog.capture import CaptureClient
 from snowplow_posthog_dagster.posthog.pacing import Pacer
@@ -236,7 +237,7 @@ class DayLoad:
             watcher = threading.Thread(target=self._watch, args=(delivery, total, over), daemon=True)
             watcher.start()
             try:
-                return delivery.deliver(batches)
+                return delivery.deliver(batches, look_again=LogWatch(self.log, self.writer))
             finally:
                 over.set()
                 watcher.join()

@@ -1,8 +1,8 @@
 """Batches to acknowledged, whatever PostHog answers.
 
-    open batches, oldest first --joined--> Shipment --thread--> POST --Answer--> day log
-                                              │  400, 413
-                                              └── its batches singly, then halves, down to one event
+    open batches, oldest first --joined--> group --thread--> POST --Answer--> day log
+                                             │  400, 413
+                                             └── its batches singly, then halves, down to one event
 
 Every event ends acknowledged, or refused with PostHog's words as a delivery dead letter, or it stays open for
 the next run. Retries and splits carry the same bytes and the same historical flag, because PostHog collapses
@@ -12,65 +12,43 @@ Sending stops while the log cannot be written: what was acknowledged and not log
 
 import datetime as dt
 import json
-import random
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from snowplow_posthog_dagster.errors import (
-    AuthenticationError,
-    CaptureUnavailableError,
+    GoneObjectError,
     InterruptedRunError,
     PoisonedError,
-    SettingsError,
     StorageUnavailableError,
+    WorkspaceError,
 )
-from snowplow_posthog_dagster.posthog.batches import Run, events_of, part_of, run_from, run_of
+from snowplow_posthog_dagster.loading.pieces import OpenBatch, Piece, piece_of
+from snowplow_posthog_dagster.loading.retries import RetryBudget, backoff, raise_if_terminal
+from snowplow_posthog_dagster.posthog.batches import events_of, run_of
 from snowplow_posthog_dagster.posthog.bodies import body, is_historical, joined
 from snowplow_posthog_dagster.posthog.capture import Answer, CaptureClient, Verdict
-from snowplow_posthog_dagster.posthog.compression import compressor_factory
-from snowplow_posthog_dagster.posthog.pacing import AdaptiveConnections, Pacer
+from snowplow_posthog_dagster.posthog.pacing import AdaptiveConnections, AdaptivePace, Pacer
 from snowplow_posthog_dagster.storage.day_log import LogWriter
 from snowplow_posthog_dagster.storage.dead_letters import DELIVERY, DeadLetterFile
-from snowplow_posthog_dagster.storage.entries import BatchNote, Delivered
 from snowplow_posthog_dagster.storage.ranges import Ranges
 from snowplow_posthog_dagster.storage.state import ACKNOWLEDGED, REFUSED
 from snowplow_posthog_dagster.storage.workspace import Workspace, timestamp_text
 
-_FIRST_BACKOFF_SECONDS = 1.0
-_LONGEST_BACKOFF_SECONDS = 60.0
-_LONGEST_RETRY_AFTER_SECONDS = 300.0
+__all__ = ["Delivery", "DeliveryOptions", "DeliveryReport", "OpenBatch"]
+
+LOOK_AGAIN_SECONDS = 10.0
+"""How often a running delivery looks for what operators and other runs have written meanwhile."""
+
 _LOG_PATIENCE_SECONDS = 120.0
 _GRACE_SECONDS = 3.0
 _LOOK_SECONDS = 0.1
 _FEW_REFUSED = 10
-_RECOMPRESS = compressor_factory("isal", 1)
+_SETTLED = {Verdict.ACKNOWLEDGED, Verdict.REFUSED, Verdict.SPLIT}
 
-
-@dataclass(frozen=True)
-class OpenBatch:
-    """A batch of the log with events that are not settled yet.
-
-    `run` holds just these events when the batch itself is purged and they were kept elsewhere (dead letters).
-    """
-
-    object_id: str
-    revision: int
-    note: BatchNote
-    open: Ranges
-    run: Run | None = None
-
-
-@dataclass(frozen=True)
-class _Piece:
-    """Events of one batch that travel together: the run, and the batch's positions that it holds."""
-
-    object_id: str
-    revision: int
-    batch_id: str
-    positions: Ranges
-    run: Run
+StillWanted = Callable[[OpenBatch], Ranges]
+"""Which of a batch's events are still to be sent, as the log says now."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +68,7 @@ class DeliveryReport:
 
     events_acknowledged: int = 0
     events_refused: int = 0
+    events_dropped: int = 0
     posts: int = 0
     retries: int = 0
     bytes_sent: int = 0
@@ -122,43 +101,82 @@ class Delivery:
         self._pacer = pacer
         self._options = options
         self._stop = stop
-        self._halt = threading.Event()
         self._now = now_milliseconds
+        self._halt = threading.Event()
+        self._no_more = threading.Event()
         self._connections = AdaptiveConnections(options.max_connections)
+        self._taken_rate = AdaptivePace()
+        self._budget = RetryBudget(
+            per_body=options.retry_seconds_per_body,
+            per_run=options.retry_seconds_per_run,
+            connections=options.max_connections,
+            url=client.url,
+            day=day,
+        )
         self._lock = threading.Lock()
         self._waiting: Iterator[tuple[list[OpenBatch], bool]] = iter(())
+        self._still_wanted: StillWanted = lambda batch: batch.open
         self._error: BaseException | None = None
-        self._waited = 0.0
+        self._unreadable: list[str] = []
         self._attempted = 0
         self.report = DeliveryReport()
 
-    def deliver(self, batches: Sequence[OpenBatch]) -> DeliveryReport:
+    def deliver(
+        self, batches: Sequence[OpenBatch], *, look_again: Callable[[], StillWanted] | None = None
+    ) -> DeliveryReport:
         """Send every open event of the batches.
+
+        `look_again` is called every ten seconds; it returns what is still wanted, and what it raises (a pause, a
+        log that this release does not understand) is raised here when the bodies in hand are settled.
 
         Raises AuthenticationError on 401, SettingsError when host or TLS are wrong, PoisonedError when too
         many events are refused, CaptureUnavailableError when the retry budget is spent, StorageUnavailableError
-        when the log cannot be written, InterruptedRunError when `stop` was set. Whatever was acknowledged
-        before is in the log; running the partition again sends only the rest.
+        when the log cannot be written, InterruptedRunError when `stop` was set, and WorkspaceError at the end
+        when batches were missing or damaged. Whatever was acknowledged before is in the log; running the
+        partition again sends only the rest.
         """
-        self._waiting = iter(self._shipments(batches))
+        self._waiting = iter(self._groups(batches))
         senders = [
             threading.Thread(target=self._send, name=f"delivery-{number}", daemon=True)
             for number in range(min(self._options.max_connections, max(1, len(batches))))
         ]
         for sender in senders:
             sender.start()
+        if look_again is not None:
+            threading.Thread(target=self._look, args=(look_again,), name="delivery-look", daemon=True).start()
         try:
-            while any(sender.is_alive() for sender in senders) and not self._halt.is_set():
-                time.sleep(_LOOK_SECONDS)
-                if self._stop.is_set():
-                    break
+            self._attend(senders)
         finally:
             self._leave(senders)
         if self._error is not None:
             raise self._error
         if self._stop.is_set():
             raise InterruptedRunError("the delivery was asked to stop; what was acknowledged is in the day log")
+        if self._unreadable:
+            raise WorkspaceError(
+                f"{len(self._unreadable)} batches of {self._day} are missing or damaged, all others were sent:"
+                f" {'; '.join(self._unreadable[:3])}. `snowplow-posthog remap` makes them again from the archive"
+            )
         return self.report
+
+    def _attend(self, senders: list[threading.Thread]) -> None:
+        """Wait for the senders, for an error, or for the stop sign."""
+        while any(sender.is_alive() for sender in senders) and not self._halt.is_set():
+            time.sleep(_LOOK_SECONDS)
+            if self._stop.is_set():
+                return
+
+    def _look(self, look_again: Callable[[], StillWanted]) -> None:
+        """Every ten seconds: what operators and other runs have written meanwhile."""
+        while not self._halt.wait(LOOK_AGAIN_SECONDS) and not self._no_more.is_set():
+            try:
+                self._still_wanted = look_again()
+            except StorageUnavailableError as error:
+                # It is looked up again in ten seconds, and a log that cannot be written stops the senders anyway.
+                self.report.last_words = str(error)
+            except BaseException as error:  # noqa: BLE001 - raised by `deliver` when the bodies in hand are settled
+                self._error = self._error or error
+                self._no_more.set()
 
     def _leave(self, senders: list[threading.Thread]) -> None:
         """Start no new body, and give the ones in flight three seconds.
@@ -173,105 +191,113 @@ class Delivery:
     def _send(self) -> None:
         """One sender: take the next body until there is none or the delivery ends."""
         try:
-            while not self._halt.is_set():
+            while not self._halt.is_set() and not self._no_more.is_set():
                 with self._lock:
-                    shipment = next(self._waiting, None)
-                if shipment is None:
+                    group = next(self._waiting, None)
+                if group is None:
                     return
-                self._ship(*shipment)
+                self._ship(*group)
         except BaseException as error:  # noqa: BLE001 - handed to the caller of `deliver`
             with self._lock:
                 self._error = self._error or error
             self._halt.set()
 
-    def _shipments(self, batches: Sequence[OpenBatch]) -> Iterator[tuple[list[OpenBatch], bool]]:
+    def _groups(self, batches: Sequence[OpenBatch]) -> Iterator[tuple[list[OpenBatch], bool]]:
         """Group batches into bodies, oldest first, each with its historical flag, fixed from here on."""
         now = self._now()
         ordered = sorted(batches, key=lambda batch: (batch.note.first, batch.object_id, batch.note.id))
-        items = [(batch, *_open_size(batch), self._historical(batch, now)) for batch in ordered]
-        for group in joined(items):
+        items = [(batch, len(batch.open), batch.open_raw, self._historical(batch, now)) for batch in ordered]
+        for group in joined(items, max_events=lambda: self._pacer.body_events):
             yield group, self._historical(group[0], now)
 
     def _historical(self, batch: OpenBatch, now: int) -> bool:
         return self._options.historical and is_historical(batch.note.last, now)
 
     def _ship(self, group: list[OpenBatch], historical: bool) -> None:
-        """Read a group's batches, and send them as one body."""
+        """Read a group's batches, as far as they are still wanted, and send them as one body."""
         if not self._connections.enter(self._halt):
             return
         try:
-            if not self._log.wait_until_logged(_LOG_PATIENCE_SECONDS):
-                raise StorageUnavailableError(
-                    f"the log of {self._day} could not be written for {_LOG_PATIENCE_SECONDS:.0f} s; sending stopped"
-                )
-            pieces = [self._load(batch) for batch in group]
-            self._settle(pieces, historical)
+            pieces = [piece for batch in group if (piece := self._load(batch)) is not None]
+            if pieces:
+                self._settle(pieces, historical, first=True)
         finally:
             self._connections.leave()
 
-    def _load(self, batch: OpenBatch) -> _Piece:
+    def _load(self, batch: OpenBatch) -> Piece | None:
+        """The open events of a batch; None when none is wanted any more, or when the batch cannot be used."""
+        wanted = self._still_wanted(batch)
+        if len(wanted) != len(batch.open):
+            with self._lock:
+                self.report.events_dropped += len(batch.open) - len(wanted)
+            batch = replace(batch, open=wanted)
+        if not wanted:
+            return None
         if batch.run is not None:
-            return _Piece(batch.object_id, batch.revision, batch.note.id, batch.open, batch.run)
+            return Piece(batch.object_id, batch.revision, batch.note.id, batch.open, batch.run)
         key = self._workspace.batch_key(self._day, batch.object_id, batch.note.id)
-        run = run_of(self._workspace.bucket.get(key), name=key)
+        try:
+            piece = piece_of(batch, run_of(self._workspace.bucket.get(key), name=key))
+        except (GoneObjectError, WorkspaceError) as error:
+            with self._lock:
+                self._unreadable.append(str(error))
+            return None
         with self._lock:
             self.report.batches_read += 1
-        if len(batch.open) != run.events:
-            run = part_of(run, list(batch.open.positions()), _RECOMPRESS)
-        return _Piece(batch.object_id, batch.revision, batch.note.id, batch.open, run)
+        return piece
 
-    def _settle(self, pieces: list[_Piece], historical: bool) -> None:
+    def _settle(self, pieces: list[Piece], historical: bool, *, first: bool = False) -> None:
         """Send pieces until each of their events is acknowledged or refused, or the delivery ends."""
-        if self._halt.is_set():
-            return
         answer = self._post_until_answered(pieces, historical)
         if answer is None:
             return
+        if first:
+            with self._lock:
+                self._attempted += sum(piece.run.events for piece in pieces)
         if answer.verdict is Verdict.ACKNOWLEDGED:
             self._acknowledge(pieces)
         elif len(pieces) > 1:
             for piece in pieces:
                 self._settle([piece], historical)
         elif pieces[0].run.events > 1:
-            for half in _halves(pieces[0]):
+            for half in pieces[0].halves():
                 self._settle([half], historical)
         else:
             self._refuse(pieces[0], answer)
 
-    def _post_until_answered(self, pieces: list[_Piece], historical: bool) -> Answer | None:
+    def _post_until_answered(self, pieces: list[Piece], historical: bool) -> Answer | None:
         """Post one body until PostHog takes it or says what is wrong with it; None when the delivery ends."""
+        if self._halt.is_set():
+            return None
         data = body([piece.run for piece in pieces], api_key=self._api_key, historical=historical)
         events = sum(piece.run.events for piece in pieces)
-        waited, attempt = 0.0, 0
-        while self._pacer.wait(events, self._halt):
+        cost, attempt = 0.0, 0
+        while self._may_start(events):
+            started = time.monotonic()
             answer = self._client.post(data)
             self._count(answer, len(data), retry=attempt > 0)
-            if answer.verdict in {Verdict.ACKNOWLEDGED, Verdict.REFUSED, Verdict.SPLIT}:
-                if answer.verdict is Verdict.ACKNOWLEDGED:
-                    self._connections.succeeded()
+            if answer.verdict in _SETTLED:
                 return answer
-            _raise_if_terminal(answer, self._client.url)
+            raise_if_terminal(answer, self._client.url)
             if answer.overloaded:
                 self._connections.overloaded()
-            pause = _backoff(attempt, answer.retry_after)
-            waited, attempt = waited + pause, attempt + 1
-            self._spend(pause, waited, answer, attempt)
+                self._taken_rate.overloaded()
+            pause = backoff(attempt, answer.retry_after)
+            attempt += 1
+            spent = time.monotonic() - started + pause
+            cost += spent
+            self._budget.spend(spent, body_total=cost, attempts=attempt, answer=answer)
             if self._halt.wait(pause):
                 return None
         return None
 
-    def _spend(self, pause: float, waited: float, answer: Answer, attempts: int) -> None:
-        with self._lock:
-            self._waited += pause
-            run_waited = self._waited
-        per_body, per_run = self._options.retry_seconds_per_body, self._options.retry_seconds_per_run
-        if waited > per_body or run_waited > per_run * self._options.max_connections:
-            spent = f"{waited:.0f} s" if waited > per_body else f"{per_run:.0f} s a connection over the run"
-            raise CaptureUnavailableError(
-                f"{self._client.url} did not take a body in {attempts} tries; the retry budget of {spent} is spent."
-                f" Last answer: {answer.status or 'none'} {answer.words}. What was acknowledged is logged:"
-                f" materialize the partition {self._day} again when PostHog is well, and only the rest is sent"
+    def _may_start(self, events: int) -> bool:
+        """Wait for the log, for the rate that the server takes and for our share of the cap."""
+        if not self._log.wait_until_logged(_LOG_PATIENCE_SECONDS, self._halt):
+            raise StorageUnavailableError(
+                f"the log of {self._day} could not be written for {_LOG_PATIENCE_SECONDS:.0f} s; sending stopped"
             )
+        return self._taken_rate.wait(events, self._halt) and self._pacer.wait(events, self._halt)
 
     def _count(self, answer: Answer, size: int, *, retry: bool) -> None:
         with self._lock:
@@ -283,14 +309,15 @@ class Delivery:
             if answer.verdict is not Verdict.ACKNOWLEDGED:
                 report.last_words = f"{answer.status} {answer.words}"
 
-    def _acknowledge(self, pieces: list[_Piece]) -> None:
-        self._log.append(*(entry for piece in pieces for entry in _entries(piece, ACKNOWLEDGED)))
+    def _acknowledge(self, pieces: list[Piece]) -> None:
+        self._log.append(*(entry for piece in pieces for entry in piece.entries(ACKNOWLEDGED)))
+        events = sum(piece.run.events for piece in pieces)
+        self._connections.succeeded()
+        self._taken_rate.taken(events)
         with self._lock:
-            events = sum(piece.run.events for piece in pieces)
             self.report.events_acknowledged += events
-            self._attempted += events
 
-    def _refuse(self, piece: _Piece, answer: Answer) -> None:
+    def _refuse(self, piece: Piece, answer: Answer) -> None:
         """Keep the one event that PostHog does not take, with its words, and go on."""
         (event,) = events_of(piece.run)
         letters = DeadLetterFile(self._workspace, self._day, DELIVERY, piece.object_id)
@@ -305,10 +332,9 @@ class Delivery:
             }
         )
         letters.write()
-        self._log.append(*_entries(piece, REFUSED))
+        self._log.append(*piece.entries(REFUSED))
         with self._lock:
             self.report.events_refused += 1
-            self._attempted += 1
             refused, attempted = self.report.events_refused, self._attempted
         if refused > _FEW_REFUSED and refused > self._options.max_refused_share * attempted:
             raise PoisonedError(
@@ -316,46 +342,3 @@ class Delivery:
                 f" {self._options.max_refused_share:.2%}; last words: {answer.words}. The refused events are under"
                 f" dead_letters/stage=delivery/dt={self._day}; nothing else was lost"
             )
-
-
-def _open_size(batch: OpenBatch) -> tuple[int, int]:
-    """Open events of a batch and their raw bytes (in proportion, for a part)."""
-    events = len(batch.open)
-    return events, batch.note.raw * events // max(batch.note.events, 1)
-
-
-def _halves(piece: _Piece) -> list[_Piece]:
-    events, positions = events_of(piece.run), list(piece.positions.positions())
-    middle = len(events) // 2
-    return [
-        replace(
-            piece,
-            positions=Ranges((position, position + 1) for position in positions[chosen]),
-            run=run_from(events[chosen], piece.run.min_timestamp, piece.run.max_timestamp, _RECOMPRESS),
-        )
-        for chosen in (slice(0, middle), slice(middle, None))
-    ]
-
-
-def _entries(piece: _Piece, status: str) -> list[Delivered]:
-    return [
-        Delivered(piece.object_id, piece.revision, piece.batch_id, first, end - first, status)
-        for first, end in piece.positions.intervals
-    ]
-
-
-def _backoff(attempt: int, retry_after: float | None) -> float:
-    """Full jitter over a doubling ceiling; a server's `Retry-After` is the least that is waited."""
-    ceiling = min(_LONGEST_BACKOFF_SECONDS, _FIRST_BACKOFF_SECONDS * 2**attempt)
-    jittered = random.uniform(0, ceiling)  # noqa: S311
-    return max(jittered, min(retry_after, _LONGEST_RETRY_AFTER_SECONDS)) if retry_after is not None else jittered
-
-
-def _raise_if_terminal(answer: Answer, url: str) -> None:
-    if answer.verdict is Verdict.UNAUTHORIZED:
-        raise AuthenticationError(
-            f"{url} answered 401: {answer.words}. Check POSTHOG_PROJECT_API_KEY (it begins with phc_) and that"
-            " POSTHOG_HOST is the region of that project; nothing more was sent"
-        )
-    if answer.verdict is Verdict.MISCONFIGURED:
-        raise SettingsError(f"{url} cannot be used: {answer.status or 'no answer'} {answer.words}; check POSTHOG_HOST")

@@ -8,7 +8,7 @@ them travels in stored blocks. The project key enters here and nowhere else.
 """
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 from snowplow_posthog_dagster.posthog.batches import MAX_EVENTS, MAX_RAW_BYTES, Run
@@ -56,18 +56,22 @@ def _tail(api_key: str, *, historical: bool) -> bytes:
 
 
 def joined(
-    items: Iterable[tuple[Item, int, int, bool]], *, max_events: int = MAX_EVENTS, max_raw_bytes: int = MAX_RAW_BYTES
+    items: Iterable[tuple[Item, int, int, bool]],
+    *,
+    max_events: Callable[[], int] = lambda: MAX_EVENTS,
+    max_raw_bytes: int = MAX_RAW_BYTES,
 ) -> Iterator[list[Item]]:
     """Group items into bodies, in order.
 
-    Each item comes as `(item, events, raw bytes, historical)`. A group holds at most `max_events` and
-    `max_raw_bytes`, except that an item of its own always fits, and never mixes both sides of 48 hours.
+    Each item comes as `(item, events, raw bytes, historical)`. A group holds at most `max_events()`, asked again
+    and again because the share of the cap changes, and `max_raw_bytes`, except that an item of its own always
+    fits, and never mixes both sides of 48 hours.
     """
     group: list[Item] = []
     events = raw = 0
     side: bool | None = None
     for item, item_events, item_raw, historical in items:
-        over = events + item_events > max_events or raw + item_raw > max_raw_bytes
+        over = events + item_events > max_events() or raw + item_raw > max_raw_bytes
         if group and (over or historical is not side):
             yield group
             group, events, raw = [], 0, 0

@@ -1,6 +1,6 @@
 """The log of a day: immutable segments of JSON lines whose union is the state.
 
-    append(entry) --every 2 s or 500 entries--> segment --union of all segments--> entries
+    append(entry) --within 2 s or 500 entries--> segment --union of all segments--> entries
 
 A segment is written once under a unique name and never changed. Compaction copies the lines of many segments
 verbatim into one, drops duplicates by bytes and never interprets them; it deletes exactly the segments that
@@ -17,14 +17,18 @@ from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Self
 
-from snowplow_posthog_dagster.errors import GoneObjectError, StorageUnavailableError
-from snowplow_posthog_dagster.storage.entries import Entry, entry_of, line_of
+from snowplow_posthog_dagster.errors import GoneObjectError, SnowplowPostHogError, StorageUnavailableError
+from snowplow_posthog_dagster.storage.entries import Delivered, Entry, entry_of, line_of
 from snowplow_posthog_dagster.storage.state import DayState, fold
 from snowplow_posthog_dagster.storage.workspace import Workspace, digest, timestamp_name
 
 COMPACT_ABOVE = 16
-FLUSH_SECONDS = 2.0
+# A crash sends again what was acknowledged and not logged. Half a second of two is left to S3 for the writing, and at
+# 20,000 events that wait an interval is cut short: at 20,000 events/s a crash would cost more than it needs to.
+FLUSH_SECONDS = 1.5
 FLUSH_ENTRIES = 500
+FLUSH_EVENTS = 20_000
+LAST_WORD_SECONDS = 3.0
 BACK_PRESSURE_SECONDS = 5.0
 _READERS = 16
 _LIST_TRIES = 5
@@ -37,6 +41,8 @@ class DayLog:
         self.workspace = workspace
         self.day = day
         self._parsed: dict[str, list[tuple[bytes, Entry]]] = {}
+        # A running delivery looks at the log from a thread of its own.
+        self._reading = threading.Lock()
 
     def segment_names(self) -> list[str]:
         """The keys of the day's segments, sorted: one LIST."""
@@ -51,15 +57,18 @@ class DayLog:
         for _ in range(_LIST_TRIES):
             names = self.segment_names()
             try:
-                self._fetch([name for name in names if name not in self._parsed])
+                with self._reading:
+                    return names, self._union(names)
             except GoneObjectError:
                 continue
-            self._parsed = {name: self._parsed[name] for name in names}
-            union = {line: entry for name in names for line, entry in self._parsed[name]}
-            return names, list(union.values())
         raise StorageUnavailableError(
             f"the log of {self.day} changes faster than it can be read; try again when fewer runs work on this day"
         )
+
+    def _union(self, names: Sequence[str]) -> list[Entry]:
+        self._fetch([name for name in names if name not in self._parsed])
+        self._parsed = {name: self._parsed[name] for name in names}
+        return list({line: entry for name in names for line, entry in self._parsed[name]}.values())
 
     def entries(self) -> list[Entry]:
         """The union of all segments."""
@@ -109,10 +118,11 @@ def state_digest(object_ids: Iterable[str], segment_names: Iterable[str]) -> str
 
 
 class LogWriter:
-    """Collects entries of one process and writes them as segments, at most two seconds late.
+    """Collects entries of one process and writes them as segments, so that they are in S3 within two seconds.
 
-    Used as a context manager; leaving it writes what is left. Raises StorageUnavailableError from `append`
-    or on leaving when the log cannot be written any more: whatever was not logged will be sent again.
+    Used as a context manager; leaving it writes what is left. Raises from `wait_until_logged`, or on leaving,
+    what kept the log from being written: whatever was not logged will be sent again. Leaving because of another
+    error takes at most three seconds, so that an interrupted step ends while S3 hangs.
     """
 
     def __init__(
@@ -130,8 +140,10 @@ class LogWriter:
         self._lock = threading.Condition()
         self._writing = threading.Lock()
         self._waiting: list[tuple[float, Entry]] = []
+        self._acknowledged = 0
         self._number = 0
         self._closed = False
+        self._failure: SnowplowPostHogError | None = None
         self._thread = threading.Thread(target=self._run, name=f"day-log-{log.day}", daemon=True)
 
     def __enter__(self) -> Self:
@@ -144,16 +156,25 @@ class LogWriter:
         with self._lock:
             self._closed = True
             self._lock.notify_all()
-        self._thread.join()
-        self.flush()
+        self._thread.join(None if error is None else LAST_WORD_SECONDS)
+        if self._thread.is_alive():
+            self._failure = StorageUnavailableError(f"{len(self._waiting)} entries of the log could not be written")
+        if self._failure is not None and error is None:
+            raise self._failure
+        if self._failure is not None and error is not None:
+            error.add_note(f"and the log of {self._log.day} was not written to its end: {self._failure}")
 
     def append(self, *entries: Entry) -> None:
         """Take entries; they are in S3 within the flush interval."""
         with self._lock:
             now = self._clock()
             self._waiting += [(now, entry) for entry in entries]
-            if len(self._waiting) >= FLUSH_ENTRIES:
+            self._acknowledged += sum(entry.events for entry in entries if isinstance(entry, Delivered))
+            if self._full():
                 self._lock.notify_all()
+
+    def _full(self) -> bool:
+        return len(self._waiting) >= FLUSH_ENTRIES or self._acknowledged >= FLUSH_EVENTS
 
     def unlogged_seconds(self) -> float:
         """Age of the oldest entry that is not in S3 yet: delivery pauses when it exceeds 5 seconds."""
@@ -165,6 +186,7 @@ class LogWriter:
         with self._writing:
             with self._lock:
                 taken = list(self._waiting)
+                self._acknowledged = 0
             if not taken:
                 return
             self._log.write([entry for _, entry in taken], writer=self._writer, number=self._number)
@@ -173,25 +195,39 @@ class LogWriter:
                 del self._waiting[: len(taken)]
                 self._lock.notify_all()
 
-    def wait_until_logged(self, timeout: float) -> bool:
-        """Wait until the back-pressure is over; False when it still holds after `timeout` seconds."""
+    def wait_until_logged(self, timeout: float, stop: threading.Event | None = None) -> bool:
+        """Wait until the back-pressure is over; False when it still holds after `timeout` seconds.
+
+        Raises what ended the writing for good (a permission, a vanished bucket). True as well when `stop` was set.
+        """
         deadline = self._clock() + timeout
-        while self.unlogged_seconds() > BACK_PRESSURE_SECONDS:
+        while self.unlogged_seconds() > BACK_PRESSURE_SECONDS and not (stop and stop.is_set()):
             if self._clock() >= deadline:
                 return False
             with self._lock:
                 self._lock.wait(0.1)
+            if self._failure is not None:
+                break
+        if self._failure is not None:
+            raise self._failure
         return True
 
     def _run(self) -> None:
-        while True:
+        """Flush now and then until the writer is closed, and once more then."""
+        while self._failure is None:
             with self._lock:
-                if not self._closed and len(self._waiting) < FLUSH_ENTRIES:
-                    self._lock.wait(self._flush_seconds)
-                if self._closed:
-                    return
+                if not self._closed and not self._full():
+                    self._lock.wait_for(lambda: self._closed or self._full(), self._flush_seconds)
+                closed = self._closed
             try:
                 self.flush()
-            except StorageUnavailableError:
+            except StorageUnavailableError as error:
                 # The entries stay in the list and are tried again; `wait_until_logged` stops the sending.
-                time.sleep(min(1.0, self._flush_seconds))
+                if closed:
+                    self._failure = error
+                else:
+                    time.sleep(min(1.0, self._flush_seconds))
+            except SnowplowPostHogError as error:
+                self._failure = error
+            if closed:
+                return
