@@ -124,7 +124,7 @@ def _from_columns(properties: Properties) -> Agent:
         browser_name(name) or browser_name(properties.br_family),
         version_number(properties.br_version),
         system,
-        system_version(system, properties.os_name.removeprefix(f"{properties.os_family} ")),
+        system_version(system, properties.os_name.removeprefix(f"{properties.os_family} ").partition(" ")[0]),
         kind or TYPE_OF_SYSTEM.get(system, ""),
         "",
         "",

@@ -1,0 +1,61 @@
+"""Apps, the tracker, and revenue."""
+
+import pytest
+
+from tests.mapping.support import MOBILE, SNOWPLOW, properties, unstruct
+
+APPLICATION = "iglu:com.snowplowanalytics.mobile/application/jsonschema/1-0-0"
+SCREEN = "iglu:com.snowplowanalytics.mobile/screen/jsonschema/1-0-0"
+ACTION = f"{SNOWPLOW}.ecommerce/snowplow_ecommerce_action/jsonschema/1-0-2"
+ORDER = f"{SNOWPLOW}.ecommerce/transaction/jsonschema/1-0-0"
+
+
+def test_a_screen_view_names_its_screen():
+    found = properties(**unstruct(f"{SNOWPLOW}/screen_view/jsonschema/1-0-0", {"name": "Home", "id": "1"}),
+                       entities=[(SCREEN, {"name": "Before"})])  # fmt: skip
+    assert found["$screen_name"] == "Home"
+    assert properties(entities=[(SCREEN, {"name": "Home"})])["$screen_name"] == "Home"
+
+
+def test_device_and_network_of_an_app():
+    mobile = {"osType": "ios", "osVersion": "16.2", "deviceManufacturer": "Apple Inc.", "deviceModel": "iPad13,1",
+              "carrier": "ACME", "networkType": "wifi"}  # fmt: skip
+    assert properties(entities=[(MOBILE, mobile)], platform="mob").items() >= {
+        "$os": "iOS", "$os_version": "16.2", "$device_manufacturer": "Apple Inc.", "$device_model": "iPad13,1",
+        "$device_type": "Tablet", "$network_carrier": "ACME", "$network_wifi": True, "$network_cellular": False,
+    }.items()  # fmt: skip
+
+
+def test_version_of_an_app():
+    found = properties(app_id="org.example.tea", entities=[(APPLICATION, {"version": "1.2", "build": 34})])
+    assert found.items() >= {
+        "$app_version": "1.2", "$app_build": "34", "$app_name": "org.example.tea", "$app_namespace": "org.example.tea",
+    }.items()  # fmt: skip
+
+
+def test_the_tracker_is_the_library():
+    found = properties(v_tracker="ios-2.0.0-beta.0")
+    assert (found["$lib"], found["$lib_version"], found["v_tracker"]) == (
+        "snowplow-ios",
+        "2.0.0-beta.0",
+        "ios-2.0.0-beta.0",
+    )
+
+
+def test_legacy_orders_and_items_have_revenue():
+    order = properties(event="transaction", tr_total="59.97", tr_currency="EUR", tr_orderid="o")
+    assert (order["revenue"], order["currency"], order["tr_orderid"]) == (59.97, "EUR", "o")
+    item = properties(event="transaction_item", ti_price="19.99", ti_quantity="3", ti_currency="EUR")
+    assert (item["revenue"], item["currency"]) == (59.97, "EUR")
+    assert properties(event="transaction_item", ti_price="19.99")["revenue"] == 19.99
+
+
+def test_an_amount_that_overflows_is_left_out():
+    assert "revenue" not in properties(event="transaction_item", ti_price="1e308", ti_quantity="1000")
+
+
+@pytest.mark.parametrize(("kind", "revenue"), [("transaction", 12.5), ("add_to_cart", None)])
+def test_only_an_ecommerce_order_has_revenue(kind, revenue):
+    found = properties(**unstruct(ACTION, {"type": kind}), entities=[(ORDER, {"revenue": 12.5, "currency": "EUR"})])
+    assert found.get("revenue") == revenue
+    assert found.get("currency") == ("EUR" if revenue else None)

@@ -1,0 +1,136 @@
+"""Browser, system and device in PostHog's words, from four sources."""
+
+import pytest
+
+from snowplow_posthog_dagster.mapping.vocabulary import system_version, version_number
+from tests.mapping.support import MOBILE, UA_PARSER, YAUAA, properties
+
+IPHONE = (
+    "Mozilla/5.0 (iPhone; CPU iPhone OS 14_4 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) "
+    "Version/14.0.3 Mobile/15E148 Safari/604.1"
+)
+WINDOWS = (
+    "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) "
+    "Chrome/126.0.0.0 Safari/537.36 Edg/126.0.0.0"
+)
+PIXEL = "Mozilla/5.0 (Linux; Android 13; Pixel 7) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/120.0.6099.43 Mobile Safari/537.36"
+
+
+def yauaa(**data):
+    return (YAUAA, {"deviceClass": "Desktop", "agentName": "Chrome", "agentVersion": "120.0.1", **data})
+
+
+def ua_parser(**data):
+    return (UA_PARSER, {"useragentFamily": "Firefox", "useragentMajor": "115", "useragentMinor": "3", **data})
+
+
+def browser(**given):
+    found = properties(**given)
+    return {name: found.get(f"${name}") for name in ("browser", "browser_version", "os", "os_version", "device_type")}
+
+
+def test_yauaa_comes_before_ua_parser_before_columns_before_the_user_agent():
+    everything = {"useragent": IPHONE, "br_name": "Opera 12", "br_version": "12.1", "os_family": "Linux"}
+    both = [ua_parser(), yauaa(operatingSystemName="Windows NT", operatingSystemVersion="10.0")]
+    assert browser(derived=both, **everything)["browser"] == "Chrome"
+    assert browser(derived=[ua_parser()], **everything)["browser"] == "Firefox"
+    assert browser(**everything)["browser"] == "Opera"
+    assert browser(useragent=IPHONE)["browser"] == "Mobile Safari"
+
+
+def test_what_yauaa_does_not_know_the_next_source_tells():
+    found = browser(
+        derived=[yauaa(agentName="Unknown", agentVersion="??"), ua_parser(osFamily="Mac OS X", osMajor="10")]
+    )
+    assert found == {"browser": "Firefox", "browser_version": 115.3, "os": "Mac OS X", "os_version": "10",
+                     "device_type": "Desktop"}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        ({"operatingSystemName": "Mac OS", "operatingSystemVersion": ">=10.15.7"}, ("Chrome", "Mac OS X", "10.15.7", "Desktop")),
+        ({"operatingSystemName": "MacOS"}, ("Chrome", "Mac OS X", None, "Desktop")),
+        ({"operatingSystemName": "Windows NT", "operatingSystemVersion": "6.1"}, ("Chrome", "Windows", "7", "Desktop")),
+        ({"operatingSystemName": "Windows NT", "operatingSystemVersion": ">=11"}, ("Chrome", "Windows", "11", "Desktop")),
+        ({"operatingSystemName": "Linux", "operatingSystemVersion": "Intel x86_64"}, ("Chrome", "Linux", None, "Desktop")),
+        ({"operatingSystemName": "Ubuntu"}, ("Chrome", "Linux", None, "Desktop")),
+        ({"agentName": "Edge", "operatingSystemName": "Windows NT"}, ("Microsoft Edge", "Windows", None, "Desktop")),
+        ({"agentName": "Samsung Browser", "deviceClass": "Phone", "operatingSystemName": "Android",
+          "operatingSystemVersion": "13"}, ("Samsung Internet", "Android", "13", "Mobile")),
+        ({"agentName": "Safari", "deviceClass": "Phone", "operatingSystemName": "iOS"}, ("Mobile Safari", "iOS", None, "Mobile")),
+        ({"agentName": "Chrome", "deviceClass": "Tablet", "operatingSystemName": "iPadOS"}, ("Chrome iOS", "iOS", None, "Tablet")),
+        ({"agentName": "Vivaldi", "deviceClass": "Game Console"}, ("Vivaldi", None, None, "Console")),
+        ({"agentName": "Googlebot", "deviceClass": "Robot"}, ("Googlebot", None, None, None)),
+    ],
+)  # fmt: skip
+def test_yauaas_names_become_posthogs(data, expected):
+    found = browser(derived=[yauaa(**data)])
+    assert (found["browser"], found["os"], found["os_version"], found["device_type"]) == expected
+
+
+@pytest.mark.parametrize(
+    ("columns", "expected"),
+    [
+        ({"br_name": "Chrome 96", "br_family": "Chrome", "os_name": "Windows 10", "os_family": "Windows",
+          "dvce_type": "Computer"}, ("Chrome", "Windows", "10", "Desktop")),
+        ({"br_name": "Mobile Safari", "os_name": "iOS 8 (iPhone)", "os_family": "iOS", "dvce_type": "Mobile"},
+         ("Mobile Safari", "iOS", "8", "Mobile")),
+        ({"br_name": "Internet Explorer 11", "os_family": "Windows", "os_name": "Windows 7", "dvce_type": "Computer"},
+         ("Internet Explorer", "Windows", "7", "Desktop")),
+        ({"br_name": "Unknown", "br_family": "Unknown", "os_name": "Unknown", "os_family": "Unknown",
+          "dvce_type": "Unknown", "dvce_ismobile": "0"}, (None, None, None, None)),
+    ],
+)  # fmt: skip
+def test_the_old_columns_become_posthogs_names(columns, expected):
+    found = browser(**columns)
+    assert (found["browser"], found["os"], found["os_version"], found["device_type"]) == expected
+
+
+@pytest.mark.parametrize(
+    ("useragent", "expected"),
+    [
+        (IPHONE, ("Mobile Safari", 14, "iOS", "14.4", "Mobile")),
+        (WINDOWS, ("Microsoft Edge", 126, "Windows", "10", "Desktop")),
+        (PIXEL, ("Chrome", 120, "Android", "13", "Mobile")),
+        ("Ruby", (None, None, None, None, None)),
+        ("", (None, None, None, None, None)),
+    ],
+)
+def test_the_user_agent_is_parsed_when_nothing_else_tells(useragent, expected):
+    assert tuple(browser(useragent=useragent).values()) == expected
+
+
+def test_parsing_user_agents_can_be_turned_off():
+    assert "$browser" not in properties({"properties": {"parse_user_agent": False}}, useragent=IPHONE)
+
+
+def test_an_app_has_no_browser():
+    found = properties(entities=[(MOBILE, {"osType": "android", "osVersion": "9"})], useragent=PIXEL, platform="mob")
+    assert (found["$os"], found["$device_type"]) == ("Android", "Mobile")
+    assert "$browser" not in found
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [("15.10.1", 15.1), ("120.0.6099.43", 120), ("7", 7), (">=11", 11), ("??", None), ("", None), ("1e5", None),
+     ("٣.1", None), ("9" * 400, None)],
+)  # fmt: skip
+def test_versions_are_numbers_of_two_parts(text, number):
+    assert version_number(text) == number
+
+
+def test_windows_has_the_versions_that_people_know():
+    assert [system_version("Windows", text) for text in ("6.3", "10.0", "Vista", "XP", "Other")] == [
+        "8.1",
+        "10",
+        "Vista",
+        "XP",
+        "",
+    ]
+
+
+@pytest.mark.parametrize("value", [None, 5, ["Chrome"], {"a": 1}, True])
+def test_entities_with_other_types_than_their_schema_says_are_no_trouble(value):
+    found = properties(derived=[yauaa(agentName=value, operatingSystemName=value, deviceClass=value)])
+    assert "$browser" not in found

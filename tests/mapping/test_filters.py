@@ -1,0 +1,107 @@
+"""Which records are sent at all, and under which name the others are counted."""
+
+import pytest
+
+from snowplow_posthog_dagster.errors import SettingsError
+from snowplow_posthog_dagster.mapping.filters import compile_sample
+from snowplow_posthog_dagster.mapping.mapper import Mapper
+from snowplow_posthog_dagster.mapping.outcome import Filtered
+from snowplow_posthog_dagster.mapping.privacy import digest
+from snowplow_posthog_dagster.mapping.settings import MappingSettings, Sample
+from tests.mapping.support import CLIENT_SESSION, GITLAB_STANDARD, IAB, SECRET, YAUAA, mapper, rule
+from tests.snowplow.samples import contexts, record
+
+
+def drop(**condition):
+    return {"filters": [{"name": "test", "drop": condition}]}
+
+
+@pytest.mark.parametrize(
+    ("condition", "caught", "passed"),
+    [
+        ({"app_id": ["a", "b"]}, {"app_id": "a"}, {"app_id": "c"}),
+        ({"platform": ["srv"]}, {"platform": "srv"}, {"platform": "web"}),
+        ({"event": ["$pageview"]}, {"event": "page_view"}, {"event": "page_ping"}),
+        ({"host": ["localhost"]}, {"page_urlhost": "localhost"}, {"page_urlhost": "localhost.org"}),
+        ({"host": ["localhost"]}, {"page_urlhost": "127.0.0.1"}, {"page_urlhost": "128.0.0.1"}),
+        ({"host": ["staging"]}, {"page_urlhost": "customers.stg.example.org"}, {"page_urlhost": "upstage.org"}),
+        ({"host": ["staging"]}, {"page_urlhost": "shop-staging.example.org"}, {"page_urlhost": ""}),
+        ({"matches": {"user_id": "^qa-"}}, {"user_id": "qa-1"}, {"user_id": "a-qa-1"}),
+        ({"matches": {"page_urlport": "^8"}}, {"page_urlport": "8080"}, {"page_urlport": "443"}),
+        ({"matches": {"br_cookies": "false"}}, {"br_cookies": "0"}, {"br_cookies": "1"}),
+        ({"matches": {"gitlab_standard.environment": "staging"}},
+         {"entities": [(GITLAB_STANDARD, {"environment": "staging"})]}, {"entities": [(GITLAB_STANDARD, {})]}),
+        ({"bot": ["iab"]}, {"derived": [(IAB, {"spiderOrRobot": True})]}, {"derived": [(IAB, {"spiderOrRobot": False})]}),
+        ({"bot": ["yauaa"]}, {"derived": [(YAUAA, {"deviceClass": "Robot Mobile"})]},
+         {"derived": [(YAUAA, {"deviceClass": "Phone"})]}),
+        ({"bot": ["yauaa"]}, {"derived": [(YAUAA, {"agentClass": "Hacker"})]}, {}),
+        ({"bot": ["useragent"]}, {"useragent": "Googlebot/2.1"}, {"useragent": "Mozilla/5.0 [FBAN/FBIOS]"}),
+        ({"app_id": ["a"], "platform": ["srv"]}, {"app_id": "a", "platform": "srv"}, {"app_id": "a"}),
+    ],
+)  # fmt: skip
+def test_a_condition_drops_or_keeps(condition, caught, passed):
+    assert rule(drop(**condition), **caught) == "test"
+    assert rule(drop(**condition), **passed) is None
+    keep = {"filters": [{"name": "only", "keep": condition}]}
+    assert rule(keep, **caught) is None
+    assert rule(keep, **passed) == "only"
+
+
+def test_the_first_filter_that_applies_gives_the_name():
+    filters = [{"name": "first", "drop": {"app_id": ["a"]}}, {"name": "second", "drop": {"platform": ["web"]}}]
+    assert rule({"filters": filters}, app_id="a", platform="web") == "first"
+    assert rule({"filters": filters}, app_id="b", platform="web") == "second"
+
+
+def test_filters_see_what_privacy_hides():
+    settings = {**drop(matches={"user_id": "^qa-"}), "privacy": {"drop": ["user_id"]}}
+    assert rule(settings, user_id="qa-1") == "test"
+
+
+def test_page_pings_can_be_dropped():
+    assert rule({"events": {"page_ping": "drop"}}, event="page_ping") == "page_ping"
+    assert rule(event="page_ping") is None
+
+
+def test_a_sample_is_of_users_and_of_the_size_it_says():
+    sampled = [rule({"sample": {"percent": 25}}, user_id=f"user-{number}") for number in range(400)]
+    assert set(sampled) == {"sample", None}
+    assert 70 <= sampled.count(None) <= 130
+    belongs = compile_sample(Sample(percent=10))
+    assert belongs is not None
+    assert 900 <= sum(belongs(str(number)) for number in range(10_000)) <= 1_100
+
+
+def test_the_sample_is_the_same_on_every_day_and_another_with_another_salt():
+    one, other = compile_sample(Sample(percent=10, salt="a")), compile_sample(Sample(percent=10, salt="b"))
+    assert one is not None
+    assert other is not None
+    ids = [str(number) for number in range(1_000)]
+    assert [one(text) for text in ids] == [one(text) for text in ids] != [other(text) for text in ids]
+    # a smaller sample is part of a larger one
+    larger = compile_sample(Sample(percent=20, salt="a"))
+    assert larger is not None
+    assert all(larger(text) for text in ids if one(text))
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [{"user_id": "ada"}, {"domain_userid": "ada"}, {"network_userid": "ada"}, {"user_id": "bob", "domain_userid": "ada"},
+     {"contexts": contexts((CLIENT_SESSION, {"userId": "ada"}))}],
+)  # fmt: skip
+def test_the_records_of_a_forgotten_person_are_filtered(columns):
+    forgotten = {digest(SECRET, "ada")}
+    mapping = mapper(forgotten=forgotten).for_object(object_id="o", archive_day="2022-06-06")
+    assert mapping(record(**columns)) == Filtered("forgotten")
+    assert not isinstance(mapping(record(user_id="bob")), Filtered)
+
+
+def test_a_person_can_be_forgotten_by_the_hashed_id_that_posthog_knows():
+    forgotten = {digest(SECRET, digest(SECRET, "ada"))}
+    mapping = mapper({"privacy": {"hash": ["user_id"]}}, forgotten=forgotten)
+    assert mapping.for_object(object_id="o", archive_day="d")(record(user_id="ada")) == Filtered("forgotten")
+
+
+def test_forgetting_needs_the_secret():
+    with pytest.raises(SettingsError, match="SNOWPLOW_POSTHOG_PRIVACY_SECRET"):
+        Mapper(MappingSettings(), forgotten={"x"})

@@ -1,0 +1,145 @@
+"""What must not leave as it is."""
+
+import hashlib
+import hmac
+
+import pytest
+
+from snowplow_posthog_dagster.errors import SettingsError
+from snowplow_posthog_dagster.mapping.mapper import Mapper
+from snowplow_posthog_dagster.mapping.privacy import digest, truncate_ip
+from snowplow_posthog_dagster.mapping.settings import MappingSettings
+from tests.mapping.support import (
+    CLIENT_SESSION,
+    GITLAB_STANDARD,
+    MOBILE,
+    SECRET,
+    SNOWPLOW,
+    event,
+    link_click,
+    mapped,
+    properties,
+    unstruct,
+)
+
+
+def hashed(text):
+    return hmac.new(SECRET, text.encode(), hashlib.sha256).hexdigest()
+
+
+def test_what_people_typed_into_forms_is_dropped_by_default():
+    form = {"formId": "f", "elements": [{"name": "email", "value": "a@b.c"}, {"name": "age", "value": "44"}]}
+    event_data = unstruct(f"{SNOWPLOW}/submit_form/jsonschema/1-0-0", form)
+    found = properties(**event_data)["unstruct_event_com_snowplowanalytics_snowplow_submit_form_1"]
+    assert found == {"formId": "f", "elements": [{"name": "email"}, {"name": "age"}]}
+    for name in ("change_form", "focus_form"):
+        made = mapped(**unstruct(f"{SNOWPLOW}/{name}/jsonschema/1-0-0", {"elementId": "e", "value": "secret"}))
+        assert b"secret" not in made.event
+    kept = mapped({"privacy": {"keep": ["submit_form.elements.value"]}}, **event_data)
+    assert b"a@b.c" in kept.event
+
+
+def test_advertising_ids_are_dropped_by_default():
+    ids = {"appleIdfa": "A", "androidIdfa": "B", "openIdfa": "C", "appleIdfv": "V", "osType": "ios"}
+    found = properties(entities=[(MOBILE, ids)])["contexts_com_snowplowanalytics_snowplow_mobile_context_1"]
+    assert found == [{"appleIdfv": "V", "osType": "ios", "_schema_version": "1-0-3"}]
+
+
+def test_columns_and_fields_of_entities_are_dropped():
+    settings = {"privacy": {"drop": ["page_title", "geo_latitude", "gitlab_standard.extra.name"]}}
+    found = properties(settings, page_title="Tea", geo_latitude="1.5", entities=[
+        (GITLAB_STANDARD, {"extra": {"name": "x", "kind": "y"}})])  # fmt: skip
+    assert not {"title", "$geoip_latitude"} & set(found)
+    assert found["contexts_com_gitlab_gitlab_standard_1"][0]["extra"] == {"kind": "y"}
+
+
+def test_a_hashed_id_makes_a_hashed_distinct_id():
+    found = event({"privacy": {"hash": ["user_id"]}}, user_id="ada")
+    assert found["distinct_id"] == found["properties"]["$user_id"] == hashed("ada") == digest(SECRET, "ada")
+
+
+def test_fields_of_entities_are_hashed_in_lists_too():
+    settings = {"privacy": {"hash": ["client_session.userId", "gitlab_standard.ids"]}}
+    found = event(settings, entities=[(CLIENT_SESSION, {"userId": "ada"}), (GITLAB_STANDARD, {"ids": [1, "b"]})])
+    assert found["distinct_id"] == hashed("ada")
+    assert found["properties"]["contexts_com_gitlab_gitlab_standard_1"][0]["ids"] == [hashed("1"), hashed("b")]
+
+
+def test_hashing_needs_the_secret():
+    with pytest.raises(SettingsError, match="SNOWPLOW_POSTHOG_PRIVACY_SECRET"):
+        Mapper(MappingSettings.model_validate({"privacy": {"hash": ["user_id"]}}))
+
+
+@pytest.mark.parametrize(
+    ("address", "cut"),
+    [("81.2.69.142", "81.2.69.0"), ("2a02:85f:f008:6d7c::1", "2a02:85f:f008::"), ("pseudonym", "pseudonym"),
+     ("8.8.8.8, 9.9.9.9", None), ("1.2.3.x", None)],
+)  # fmt: skip
+def test_addresses_are_cut_to_their_network(address, cut):
+    assert truncate_ip(address) == cut
+
+
+def test_truncated_addresses_are_still_public():
+    assert (
+        properties({"privacy": {"truncate": {"user_ipaddress": "ip"}}}, user_ipaddress="81.2.69.142")["$ip"]
+        == "81.2.69.0"
+    )
+
+
+def test_texts_are_cut_to_a_length():
+    settings = {"privacy": {"truncate": {"geo_zipcode": 3, "gitlab_standard.plan": 1}}}
+    found = properties(settings, geo_zipcode="50667", entities=[(GITLAB_STANDARD, {"plan": "gold"})])
+    assert found["$geoip_postal_code"] == "506"
+    assert found["contexts_com_gitlab_gitlab_standard_1"][0]["plan"] == "g"
+
+
+def test_query_parameters_are_stripped_by_name_wherever_urls_are():
+    settings = {"privacy": {"strip_query_parameters": {"names": ["Token", "email"]}}}
+    url, query = "https://a.org/b?token=1&x=2&%65mail=c#top", "token=1&x=2&EMAIL=c"
+    found = properties(settings, page_url=url, page_urlquery=query, page_referrer=url, refr_urlquery=query,
+                       **link_click(targetUrl=url))  # fmt: skip
+    clean = "https://a.org/b?x=2#top"
+    assert (found["$current_url"], found["page_urlquery"], found["$referrer"]) == (clean, "x=2", clean)
+    assert found["refr_urlquery"] == "x=2"
+    assert found["unstruct_event_com_snowplowanalytics_snowplow_link_click_1"] == {"targetUrl": clean}
+
+
+def test_where_query_parameters_are_stripped_is_a_setting():
+    settings = {"privacy": {"strip_query_parameters": {"names": ["t"], "within": ["gitlab_standard.url"]}}}
+    found = properties(
+        settings, page_url="https://a.org/?t=1", entities=[(GITLAB_STANDARD, {"url": "https://a.org/?t=1"})]
+    )
+    assert found["$current_url"] == "https://a.org/?t=1"
+    assert found["contexts_com_gitlab_gitlab_standard_1"][0]["url"] == "https://a.org/"
+
+
+def test_all_but_campaign_parameters_can_be_stripped():
+    settings = {"privacy": {"strip_query_parameters": {"names": ["*"]}}}
+    found = properties(settings, page_url="https://a.org/?utm_source=s&id=5#secret", page_urlquery="utm_source=s&id=5")
+    assert (found["$current_url"], found["utm_source"]) == ("https://a.org/?utm_source=s", "s")
+
+
+PERSONAL = {
+    "user_id": "ada-id", "domain_userid": "domain-id", "network_userid": "network-id", "user_ipaddress": "81.2.69.142",
+    "user_fingerprint": "fingerprint", "domain_sessionid": "session-id", "page_title": "Letter to Ada",
+    "page_url": "https://a.org/mail?id=parameter#fragment", "page_urlquery": "id=parameter", "page_urlhost": "a.org",
+    "page_urlfragment": "fragment", "page_referrer": "https://b.org/?q=searched#part", "refr_urlquery": "q=searched",
+    "refr_term": "searched", "geo_zipcode": "50667", "geo_latitude": "50.91", "geo_longitude": "6.91",
+    "ip_organization": "Ada's Ltd", "tr_orderid": "order-id",
+}  # fmt: skip
+
+
+def test_strict_lets_nothing_personal_out_in_the_clear():
+    session = (CLIENT_SESSION, {"userId": "install-id", "sessionId": "app-session-id"})
+    strict = {"privacy": {"preset": "strict"}, "entities": {"rules": {"client_session": {}}}}
+    text = mapped(strict, entities=[session], **PERSONAL).event.decode()
+    for secret in ("ada-id", "domain-id", "network-id", "81.2.69", "fingerprint", "session-id", "Letter", "parameter",
+                   "fragment", "searched", "50667", "50.91", "6.91", "Ada's", "order-id", "install-id"):  # fmt: skip
+        assert secret not in text, secret
+    assert hashed("ada-id") in text
+
+
+def test_single_fields_can_be_kept_under_strict():
+    settings = {"privacy": {"preset": "strict", "keep": ["user_id", "page_title"]}}
+    found = event(settings, **PERSONAL)
+    assert (found["distinct_id"], found["properties"]["title"]) == ("ada-id", "Letter to Ada")
