@@ -64,7 +64,7 @@ clean: ## remove the environment, the sandbox with its data, and everything gene
 install: .venv/.installed ## the environment alone
 
 .PHONY: extra
-extra: .venv/.extra ## add what few tests and the benchmarks need (ClickHouse's engine: 900 MB)
+extra: .venv/.extra ## add what few tests need (ClickHouse's engine: 900 MB)
 
 .venv/.created:
 	@[ -n "$(PYTHON)" ] || { echo "Python 3.11, 3.12 or 3.13 is needed and none was found; name one with make PYTHON=/path/to/python3" >&2; exit 1; }
@@ -74,9 +74,10 @@ extra: .venv/.extra ## add what few tests and the benchmarks need (ClickHouse's 
 	@$(PYTHON) -m venv --clear .venv
 	@touch $@
 
-.venv/.locked: .venv/.created requirements.lock
+.venv/.locked: .venv/.created requirements.lock requirements-oracle.lock
 	@echo "installing requirements.lock, once (about a minute)"
 	@$(INSTALL) -r requirements.lock
+	@$(INSTALL) --no-binary snowplow-analytics-sdk --no-build-isolation -r requirements-oracle.lock
 	@touch $@
 
 .venv/.installed: .venv/.locked pyproject.toml
@@ -85,7 +86,7 @@ extra: .venv/.extra ## add what few tests and the benchmarks need (ClickHouse's 
 
 .venv/.extra: .venv/.installed requirements-extra.lock
 	@echo "installing requirements-extra.lock (900 MB)"
-	@$(INSTALL) --no-binary snowplow-analytics-sdk --no-build-isolation -r requirements-extra.lock
+	@$(INSTALL) -r requirements-extra.lock
 	@touch $@
 
 # The locks name no host: neither an index nor a file's address.
@@ -94,8 +95,9 @@ COMPILE := build/uv/bin/uv pip compile --universal --python-version 3.11 --gener
 .PHONY: lock
 lock: build/uv/bin/uv ## pin what pyproject.toml asks for; keeps existing pins (ARGS=--upgrade renews them)
 	@$(COMPILE) pyproject.toml --group dev -o requirements.lock $(ARGS)
+	@$(COMPILE) --group pyproject.toml:oracle -c requirements.lock -o requirements-oracle.lock $(ARGS)
 	@$(COMPILE) --group pyproject.toml:extra -c requirements.lock -o requirements-extra.lock $(ARGS)
-	@! grep -nE 'https?://|--index-url|--extra-index-url|--find-links' requirements.lock requirements-extra.lock
+	@! grep -nE 'https?://|--index-url|--extra-index-url|--find-links' requirements*.lock
 
 build/uv/bin/uv:
 	@$(PYTHON) -m venv build/uv
