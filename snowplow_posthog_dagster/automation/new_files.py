@@ -187,7 +187,12 @@ def _observations(graph: Graph, workspace: Workspace, sight: Sight) -> list[dg.A
         if day.files and _observed.get(name) != (day.files, day.bytes):
             _observed[name] = day.files, day.bytes
             hour = "" if day.newest_hour is None else f"{day.day}T{day.newest_hour:02d}"
-            metadata = {"files": day.files, "bytes": day.bytes, "waiting": day.waiting, "newest_hour": hour}
+            metadata: dict[str, str | int] = {
+                "files": day.files,
+                "bytes": day.bytes,
+                "waiting": day.waiting,
+                "newest_hour": hour,
+            }
             events.append(dg.AssetObservation(graph.key("snowplow_archive"), partition=f"{day.day}", metadata=metadata))
     return events
 

@@ -62,6 +62,8 @@ def dev(folder: Folder = DEFAULT_FOLDER, port: Annotated[int, typer.Option(help=
     with friendly_errors():
         _, current = start(folder)
         samples.write_sample_archive(connect(connection_of(current)), current.archive_bucket)
+    # In production sensors and schedules ship stopped; on the sandbox they run from the first start.
+    os.environ["SNOWPLOW_POSTHOG_START_AUTOMATION"] = "true"
     program = str(Path(sys.executable).with_name("dagster"))
     os.execv(program, [program, "dev", "-h", "127.0.0.1", "-p", str(port)])  # noqa: S606
 

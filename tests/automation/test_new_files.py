@@ -1,0 +1,273 @@
+"""The S3 sensor on a real archive, real logs and a real Dagster instance."""
+
+import datetime as dt
+import json
+
+import dagster as dg
+import pytest
+
+from snowplow_posthog_dagster.automation.job import job_name
+from snowplow_posthog_dagster.definitions import build_definitions
+from snowplow_posthog_dagster.sandbox import faults
+from snowplow_posthog_dagster.settings import Environment, Settings
+from snowplow_posthog_dagster.storage.leases import DayLease
+from snowplow_posthog_dagster.storage.target import pause, resume
+
+STREAM = "SnowPlowEnrichedGood-2"
+
+
+@pytest.fixture
+def today(world):
+    """The day of `world.now`, which is moved away from midnight so that a day holds all hours of a test."""
+    if world.now.hour < 4:
+        world.now = world.now.replace(hour=12)
+    return world.now.date()
+
+
+def loaded(world, day):
+    """A day that was loaded whole, and long enough ago for the next run to start."""
+    world.settle(day)
+    world.after(minutes=6)
+
+
+def recorded(world, day, status, **more):
+    """A run of the day in Dagster's records, without running it."""
+    job = build_definitions(world.settings).resolve_job_def(job_name(world.graph))
+    return world.instance.create_run_for_job(job, tags={"dagster/partition": f"{day}"}, status=status, **more)
+
+
+def test_a_new_file_starts_a_run_of_its_day(world, today):
+    world.put(world.now, f"{STREAM}-1.gz")
+    result = world.after(minutes=2).tick()
+    assert world.days(result) == [f"{today}"]
+    request = result.run_requests[0]
+    assert request.run_key is None, "a failed run's key is never retried"
+    assert request.tags["dagster/priority"] == "10"
+
+
+def test_nothing_new_says_what_was_looked_at(world, today):
+    reason = world.reason(world.tick())
+    assert "nothing new" in reason
+    assert f"{today}T{world.now:%H}" in reason
+
+
+def test_a_loaded_file_is_not_asked_for_again(world, today):
+    world.put(world.now, f"{STREAM}-1.gz")
+    loaded(world, today)
+    assert "nothing new" in world.reason(world.tick())
+
+
+def test_a_file_waits_a_minute_for_its_neighbours(world, today):
+    world.put(world.now, f"{STREAM}-1.gz")
+    assert "less than 60 s" in world.reason(world.after(seconds=20).tick())
+    assert world.days(world.after(seconds=60).tick()) == [f"{today}"]
+
+
+def test_with_an_interval_of_zero_nothing_waits(world, today):
+    world.with_automation(min_minutes_between_runs=0)
+    world.put(world.now, f"{STREAM}-1.gz")
+    assert world.days(world.after(seconds=2).tick()) == [f"{today}"]
+
+
+def test_runs_of_a_day_keep_their_distance(world, today):
+    world.put(world.now, f"{STREAM}-1.gz")
+    world.settle(today)
+    recorded(world, today, dg.DagsterRunStatus.SUCCESS)
+    world.put(world.now, f"{STREAM}-2.gz")
+    assert "5 minutes after the last began" in world.reason(world.after(minutes=3).tick())
+    assert world.days(world.after(minutes=3).tick()) == [f"{today}"]
+
+
+def test_a_changed_stream_version_in_the_names_changes_nothing(world, today):
+    world.put(world.now, f"{STREAM}-2024-01-01-a.gz")
+    loaded(world, today)
+    world.put(world.now, "SnowPlowEnrichedGood-10-2024-01-01-a.gz")
+    world.put(world.now, "Another-1-0000.gz")
+    assert "2 new files" in world.after(minutes=2).tick().run_requests[0].tags["snowplow_posthog/found"]
+
+
+def test_an_overwritten_object_is_a_new_one(world, today):
+    world.put(world.now, f"{STREAM}-1.gz")
+    loaded(world, today)
+    world.put(world.now, f"{STREAM}-1.gz")
+    assert world.days(world.after(minutes=2).tick()) == [f"{today}"]
+
+
+def test_a_late_file_of_a_loaded_day_is_found_within_a_round(world, today):
+    late = world.now - dt.timedelta(days=3)
+    world.put(late, f"{STREAM}-1.gz")
+    loaded(world, late.date())
+    world.put(late.replace(hour=2), f"{STREAM}-late.gz")
+    world.after(minutes=2)
+    # six days by at most 24 hours in slices of 12
+    results = [world.tick() for _ in range(12)]
+    asked = [day for result in results for day in world.days(result)]
+    assert set(asked) == {f"{late.date()}"}
+
+
+def test_a_round_lists_every_hour_once_in_bounded_slices(world, today):
+    first = world.now - dt.timedelta(days=2)
+    world.put(first, f"{STREAM}-1.gz")
+    loaded(world, first.date())
+    seen = []
+    for _ in range(4):
+        reason = world.reason(world.tick())
+        seen.append(json.loads(world.cursor)["look_back_next"])
+        assert "looked back at" in reason
+    assert seen[0] == f"{first.date()}T12"
+    assert seen[1] > seen[0]
+
+
+def test_a_day_that_was_never_loaded_needs_a_backfill(world, today):
+    world.put(world.now - dt.timedelta(days=2), f"{STREAM}-1.gz")
+    for _ in range(12):
+        result = world.after(minutes=2).tick()
+        assert world.days(result) == []
+        assert "a backfill is needed" in world.reason(result)
+        assert f"{today - dt.timedelta(days=2)}" in world.reason(result) or "5 days" in world.reason(result)
+
+
+def test_days_that_began_after_the_first_start_are_watched(world, today):
+    world.tick()
+    world.after(days=2)
+    world.put(world.now - dt.timedelta(days=1), f"{STREAM}-1.gz")
+    asked = [day for _ in range(6) for day in world.days(world.after(minutes=2).tick())]
+    assert set(asked) == {f"{(world.now - dt.timedelta(days=1)).date()}"}
+
+
+def test_after_midnight_the_last_hour_of_the_day_before_is_still_watched(world, today):
+    world.tick()
+    midnight = dt.datetime.combine(today + dt.timedelta(days=2), dt.time(0, 10), dt.UTC)
+    world.now = midnight
+    world.put(midnight - dt.timedelta(minutes=20), f"{STREAM}-1.gz")
+    world.put(midnight, f"{STREAM}-2.gz")
+    assert world.days(world.tick()) == [f"{today + dt.timedelta(days=1)}", f"{today + dt.timedelta(days=2)}"]
+
+
+@pytest.mark.slow
+def test_a_failed_hour_is_tried_again_and_the_waiting_grows(world, today):
+    world.put(world.now, f"{STREAM}-1.gz")
+    world.posthog.play(faults.status(401))
+    assert not world.run(today)
+    assert "failed" in world.reason(world.after(minutes=2).tick())
+    assert world.days(world.after(minutes=4).tick()) == [f"{today}"], "the batches are there, their events are not sent"
+    for _ in range(5):
+        recorded(world, today, dg.DagsterRunStatus.FAILURE)
+    assert "32 minutes after the last began, the last 6 of which failed" in world.reason(world.after(minutes=10).tick())
+    world.posthog.play()
+    assert world.days(world.after(minutes=30).tick()) == [f"{today}"]
+    assert world.run(today)
+    assert "nothing new" in world.reason(world.tick())
+    assert world.posthog.merged_rows() == 3
+
+
+@pytest.mark.slow
+def test_a_failed_run_is_asked_for_again_after_a_restart_of_the_code_server(world, today):
+    world.put(world.now, f"{STREAM}-1.gz")
+    world.posthog.play(faults.status(401))
+    assert not world.run(today)
+    world.forget_process()
+    assert world.days(world.after(minutes=6).tick()) == [f"{today}"]
+
+
+@pytest.mark.parametrize("status", [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.STARTED])
+def test_no_run_piles_up_behind_a_slow_one(world, today, status):
+    world.put(world.now, f"{STREAM}-1.gz")
+    run = recorded(world, today, status, remote_job_origin=origin())
+    for _ in range(3):
+        assert run.run_id[:8] in world.reason(world.after(minutes=30).tick())
+
+
+def origin():
+    """As of a run that the daemon launched."""
+    from dagster._core.remote_origin import (
+        InProcessCodeLocationOrigin,
+        RemoteJobOrigin,
+        RemoteRepositoryOrigin,
+    )
+    from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
+
+    location = InProcessCodeLocationOrigin(LoadableTargetOrigin(module_name="snowplow_posthog_dagster"), "here")
+    return RemoteJobOrigin(RemoteRepositoryOrigin(location, "__repository__"), "load_day")
+
+
+def test_a_run_of_the_cli_counts_by_its_day_lease(world, today):
+    world.put(world.now, f"{STREAM}-1.gz")
+    world.after(minutes=2)
+    with DayLease(world.workspace, today, sender="a-terminal", who="somebody"):
+        assert "being loaded by a-termi" in world.reason(world.tick())
+    assert world.days(world.tick()) == [f"{today}"]
+
+
+def test_a_killed_run_of_a_terminal_blocks_nothing_for_ever(world, today):
+    """Dagster leaves it `started` for ever; its lease is long gone."""
+    world.put(world.now, f"{STREAM}-1.gz")
+    recorded(world, today, dg.DagsterRunStatus.STARTED)
+    assert "under way" in world.reason(world.after(seconds=90).tick())
+    assert world.days(world.after(minutes=10).tick()) == [f"{today}"]
+
+
+def test_a_partition_of_the_same_name_elsewhere_does_not_count(world, today):
+    @dg.job(name="somebody_elses")
+    def other() -> None: ...
+
+    world.put(world.now, f"{STREAM}-1.gz")
+    world.instance.create_run_for_job(
+        other, tags={"dagster/partition": f"{today}"}, status=dg.DagsterRunStatus.STARTED, remote_job_origin=origin()
+    )
+    assert world.days(world.after(minutes=2).tick()) == [f"{today}"]
+
+
+@pytest.mark.slow
+def test_a_broken_object_is_tried_again_when_its_time_has_come(world, today):
+    world.put(world.now, f"{STREAM}-1.gz")
+    world.put(world.now, f"{STREAM}-broken.gz", b"\x1f\x8b\x08\x00 this is no gzip")
+    assert world.run(today)
+    assert "1 broken objects are tried again later" in world.reason(world.tick())
+    assert world.days(world.after(hours=2).tick()) == [f"{today}"]
+
+
+def test_the_archive_is_observed_once_per_change(world, today):
+    world.put(world.now, f"{STREAM}-1.gz")
+    events = world.after(minutes=2).tick().asset_events
+    assert [(event.asset_key.path, event.partition) for event in events] == [(["snowplow_archive"], f"{today}")]
+    assert events[0].metadata["files"].value == 1
+    assert events[0].metadata["newest_hour"].value == f"{today}T{world.now:%H}"
+    assert world.tick().asset_events == []
+    world.put(world.now, f"{STREAM}-2.gz")
+    assert world.tick().asset_events[0].metadata["files"].value == 2
+
+
+def test_an_end_date_in_the_past_is_said(world, today):
+    environment = world.settings.environment.model_copy(
+        update={"posthog_backfill_end_date": today - dt.timedelta(days=30)}
+    )
+    world.settings = Settings(Environment.model_validate(environment.model_dump()), world.settings.file)
+    world.put(world.now, f"{STREAM}-1.gz")
+    assert "POSTHOG_BACKFILL_END_DATE is" in world.reason(world.after(minutes=2).tick())
+
+
+def test_a_paused_target_is_said(world, today):
+    world.put(world.now, f"{STREAM}-1.gz")
+    pause(world.workspace, reason="moving house", until="", by="anna")
+    assert "paused by anna: moving house" in world.reason(world.after(minutes=2).tick())
+    resume(world.workspace, by="anna")
+    assert world.days(world.tick()) == [f"{today}"]
+
+
+def test_a_foreign_cursor_starts_the_round_again(world, today):
+    world.cursor = '{"version": 99, "look_back_next": 7}'
+    world.tick()
+    assert json.loads(world.cursor)["version"] == 1
+    world.cursor = "output/2021/03/02/19/SnowPlowEnriched"
+    world.tick()
+    assert json.loads(world.cursor)["version"] == 1
+
+
+def test_the_sensor_ships_stopped_and_is_started_by_make_dev(world):
+    def status(settings):
+        return build_definitions(settings).resolve_sensor_def("new_snowplow_files").default_status
+
+    assert status(world.settings) == dg.DefaultSensorStatus.STOPPED
+    started = world.settings.environment.model_copy(update={"snowplow_posthog_start_automation": True})
+    assert status(Settings(started, world.settings.file)) == dg.DefaultSensorStatus.RUNNING
