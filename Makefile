@@ -96,6 +96,7 @@ COMPILE := build/uv/bin/uv pip compile --universal --python-version 3.11 --gener
 lock: build/uv/bin/uv ## pin what pyproject.toml asks for; keeps existing pins (ARGS=--upgrade renews them)
 	@$(COMPILE) pyproject.toml --group dev -o requirements.lock $(ARGS)
 	@$(COMPILE) --group pyproject.toml:oracle -c requirements.lock -o requirements-oracle.lock $(ARGS)
+	@$(COMPILE) pyproject.toml -c requirements.lock -o deploy/requirements.lock $(ARGS)
 	@$(COMPILE) --group pyproject.toml:extra -c requirements.lock -o requirements-extra.lock $(ARGS)
 	@! grep -nE 'https?://|--index-url|--extra-index-url|--find-links' requirements*.lock
 
