@@ -32,6 +32,7 @@ DEEPEST_EVENT = 125
 HISTORICAL_AGE = 48 * HOUR
 
 CANONICAL_UUID = re.compile(r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}")
+CANONICAL_LENGTH = 36
 ANY_UUID = re.compile(rf"(?:urn:uuid:)?{CANONICAL_UUID.pattern}|\{{{CANONICAL_UUID.pattern}\}}|[0-9a-fA-F]{{32}}")
 UUID_V7 = re.compile(r"[0-9a-fA-F]{8}-?[0-9a-fA-F]{4}-?7[0-9a-fA-F]{3}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{12}")
 
@@ -350,7 +351,7 @@ def _session_id(properties: dict[str, Any], violations: list[str]) -> str | None
     if session_id is None:
         return None
     if isinstance(session_id, str) and UUID_V7.fullmatch(session_id):
-        return str(UUID(session_id))
+        return session_id.lower() if len(session_id) == CANONICAL_LENGTH else str(UUID(session_id))
     violations.append("session_id_not_uuidv7")
     return None
 

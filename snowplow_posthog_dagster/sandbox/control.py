@@ -80,7 +80,7 @@ def _days(stand_in: StandIn, token: str | None) -> Any:
 
 
 def _violations(stand_in: StandIn, _token: str | None) -> Any:
-    with stand_in.store.reading(merged=True) as connection:
+    with stand_in.store.reading() as connection:
         return reports.violations(connection)
 
 
@@ -95,7 +95,7 @@ def _requests(stand_in: StandIn, _token: str | None) -> Any:
 
 
 def _sessions(stand_in: StandIn, token: str | None) -> Any:
-    with stand_in.store.reading(merged=True) as connection:
+    with stand_in.store.reading() as connection:
         return [session._asdict() for session in sessions(connection, token)]
 
 

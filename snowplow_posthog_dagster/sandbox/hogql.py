@@ -37,7 +37,7 @@ COLUMNS = {
     "distinct_id": ("events.distinct_id", "string"),
     "timestamp": ("events.timestamp", "time"),
     "created_at": ("events.arrived", "time"),
-    "properties": ("events.properties", "string"),
+    "properties": ("properties.properties", "string"),
     "$session_id": ("events.session_id", "string"),
     "person_mode": ("events.person_mode", "string"),
 }
@@ -333,8 +333,8 @@ class _Parser:
             if bracket:
                 self._sign("]")
         sql = (
-            "(CASE json_type(events.properties, ?) WHEN 'true' THEN 'true' WHEN 'false' THEN 'false' "
-            "ELSE CAST(json_extract(events.properties, ?) AS TEXT) END)"
+            "(CASE json_type(properties.properties, ?) WHEN 'true' THEN 'true' WHEN 'false' THEN 'false' "
+            "ELSE CAST(json_extract(properties.properties, ?) AS TEXT) END)"
         )
         return Expression(sql, "string", (path, path))
 

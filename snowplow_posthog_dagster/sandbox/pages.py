@@ -44,6 +44,7 @@ SELECT events.id, events.timestamp, events.arrived, events.event, events.distinc
     coalesce(json_extract(properties, '$."$current_url"'), json_extract(properties, '$."$screen_name"')) AS place
 FROM events CROSS JOIN merged ON merged.uuid = events.uuid AND merged.token = events.token AND merged.day = events.day
     AND merged.event = events.event AND merged.distinct_id = events.distinct_id AND merged.latest = events.id
+    CROSS JOIN properties ON properties.event_id = events.id
 WHERE {conditions} ORDER BY events.id DESC LIMIT ?"""
 
 
@@ -80,7 +81,7 @@ class Filter(NamedTuple):
         if (day := self.day_number()) is not None:
             parts.append(("events.day = ?", day))
         if self.text:
-            parts.append(("instr(lower(events.properties), lower(?)) > 0", self.text))
+            parts.append(("instr(lower(properties), lower(?)) > 0", self.text))
         if self.token:
             parts.append(("events.token = ?", self.token))
         if self.before.isdecimal():
@@ -95,7 +96,7 @@ def page(store: Store, route: str, query: Mapping[str, list[str]]) -> str | None
         with store.reading(merged=True) as connection:
             return _render("events.html", **_events(connection, chosen))
     if route == "/sessions":
-        with store.reading(merged=True) as connection:
+        with store.reading() as connection:
             return _render("sessions.html", **_sessions(connection))
     _, _, number = route.rpartition("/")
     if route == f"/events/{number}" and number.isdecimal():
@@ -140,7 +141,7 @@ def _sessions(connection: sqlite3.Connection) -> dict[str, Any]:
 
 
 def _event(connection: sqlite3.Connection, number: int) -> dict[str, Any] | None:
-    row = connection.execute("SELECT * FROM events WHERE id = ?", (number,)).fetchone()
+    row = connection.execute("SELECT * FROM events JOIN properties ON event_id = id WHERE id = ?", (number,)).fetchone()
     if row is None:
         return None
     properties = orjson.loads(row["properties"])

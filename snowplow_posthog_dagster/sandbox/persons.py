@@ -46,7 +46,8 @@ def persons(connection: sqlite3.Connection) -> list[Person]:
     """All persons, in the order in which they appeared."""
     profiles: dict[tuple[str, str], _Profile] = {}
     events = connection.execute(
-        "SELECT token, event, distinct_id, properties FROM events WHERE person_mode = 'full' ORDER BY id"
+        "SELECT token, event, distinct_id, properties FROM events JOIN properties ON properties.event_id = events.id"
+        " WHERE person_mode = 'full' ORDER BY events.id"
     )
     for token, event, distinct_id, text in events:
         properties = orjson.loads(text)

@@ -13,19 +13,23 @@ from snowplow_posthog_dagster.sandbox.timestamps import DAY, SECOND
 # PostHog's default for `bounceRateDurationSeconds`.
 BOUNCE_DURATION = 10 * SECOND
 
+# Like PostHog's table of sessions these look at every copy of an event and count distinct uuids; no merge is needed.
+SPANS = """
+SELECT session_id, min(timestamp) AS start, max(timestamp) AS end FROM events
+WHERE session_id IS NOT NULL GROUP BY token, session_id"""
 TOTALS = """
-SELECT events.token, events.session_id, min(timestamp) AS start, max(timestamp) AS end, count(*) AS events,
-    sum(events.event = '$pageview') AS pageviews, sum(events.event = '$screen') AS screens,
-    sum(events.event = '$autocapture') AS autocaptures, min(events.distinct_id) AS distinct_id
-FROM merged JOIN events ON events.id = merged.latest
-WHERE events.session_id IS NOT NULL AND (? IS NULL OR events.token = ?)
-GROUP BY events.token, events.session_id ORDER BY end DESC, events.session_id"""
-# SQLite takes the bare column from the row of the minimum or maximum.
-ENTRY_URL = """
-SELECT events.token, events.session_id, {extreme}(timestamp), json_extract(properties, '$."$current_url"') AS url
-FROM merged JOIN events ON events.id = merged.latest
-WHERE events.session_id IS NOT NULL AND events.event IN ('$pageview', '$screen')
-GROUP BY events.token, events.session_id"""
+SELECT token, session_id, min(timestamp) AS start, max(timestamp) AS end, count(DISTINCT uuid) AS events,
+    count(DISTINCT CASE event WHEN '$pageview' THEN uuid END) AS pageviews,
+    count(DISTINCT CASE event WHEN '$screen' THEN uuid END) AS screens,
+    count(DISTINCT CASE event WHEN '$autocapture' THEN uuid END) AS autocaptures, min(distinct_id) AS distinct_id
+FROM events WHERE session_id IS NOT NULL AND (? IS NULL OR token = ?)
+GROUP BY token, session_id ORDER BY end DESC, session_id"""
+# SQLite takes the bare column `id` from the row of the minimum or maximum.
+URLS = """
+SELECT token, session_id, json_extract(properties, '$."$current_url"') AS url FROM (
+    SELECT token, session_id, id, {extreme}(timestamp) FROM events
+    WHERE session_id IS NOT NULL AND event IN ('$pageview', '$screen') GROUP BY token, session_id
+) JOIN properties ON event_id = id"""
 
 
 class Session(NamedTuple):
@@ -62,16 +66,15 @@ def broken_rule(session_id: str, start: int, end: int) -> str | None:
 
 def broken_rules(connection: sqlite3.Connection) -> list[str]:
     """The broken rule of every session that breaks one."""
-    rows = connection.execute(TOTALS, (None, None))
+    rows = connection.execute(SPANS)
     return [rule for row in rows if (rule := broken_rule(row["session_id"], row["start"], row["end"]))]
 
 
 def sessions(connection: sqlite3.Connection, token: str | None = None) -> list[Session]:
-    """All sessions of the merged rows, latest first, the ones that PostHog would not count included."""
+    """All sessions, latest first, the ones that PostHog would not count included."""
     urls = {
         extreme: {
-            (row["token"], row["session_id"]): row["url"]
-            for row in connection.execute(ENTRY_URL.format(extreme=extreme))
+            (row["token"], row["session_id"]): row["url"] for row in connection.execute(URLS.format(extreme=extreme))
         }
         for extreme in ("min", "max")
     }

@@ -212,7 +212,7 @@ class StandIn:
     def _rows(self, project: Project, text: str, values: dict[str, Any]) -> dict[str, Any]:
         options = self.queries
         table = "FROM events" if options.show_duplicates else reports.MERGED_ROWS
-        source = f"{table} WHERE events.token = ? AND events.arrived <= ?"
+        source = f"{table}{reports.PROPERTIES} WHERE events.token = ? AND events.arrived <= ?"
         visible = now() - int(options.lag_seconds * SECOND)
         query = translate(text, values, source=source, source_values=(project.api_token, visible))
         with self.store.reading(merged=not options.show_duplicates) as connection:
