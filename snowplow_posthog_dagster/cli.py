@@ -3,7 +3,7 @@
 import dotenv
 import typer
 
-from snowplow_posthog_dagster.commands import dead_letters, doctor, generate, load, operate, pipes, preview, sandbox
+from snowplow_posthog_dagster.commands import dead_letters, doctor, generate, load, operate, pipes, preview, reconcile, sandbox
 
 app = typer.Typer(
     help="Snowplow's enriched events from S3 into PostHog.",
@@ -36,6 +36,7 @@ app.command(rich_help_panel=OPERATING)(operate.skip)
 app.command(rich_help_panel=OPERATING)(operate.unskip)
 app.command(rich_help_panel=OPERATING)(operate.pause)
 app.command(rich_help_panel=OPERATING)(operate.resume)
+app.command(rich_help_panel=OPERATING)(reconcile.reconcile)
 app.add_typer(dead_letters.app, name="dead-letters", rich_help_panel=OPERATING)
 app.add_typer(operate.target_app, name="target", rich_help_panel=OPERATING)
 

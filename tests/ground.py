@@ -70,7 +70,7 @@ class Ground:
 
     @property
     def settings(self) -> Settings:
-        named = {name.lower(): value for name, value in self.variables().items()}
+        named: dict[str, Any] = {name.lower(): value for name, value in self.variables().items()}
         return Settings(Environment(**named), SettingsFile.model_validate(self.file))
 
     @cached_property

@@ -15,8 +15,8 @@ import urllib3
 
 from snowplow_posthog_dagster.commands.terminal import announce_sending, err, out, settings
 from snowplow_posthog_dagster.errors import SettingsError, SnowplowPostHogError
-from snowplow_posthog_dagster.loading.setup import archive_of, connection_of, mapper_of, workspace_of
-from snowplow_posthog_dagster.posthog.query import QueryClient, application_host, quoted
+from snowplow_posthog_dagster.loading.setup import archive_of, connection_of, mapper_of, query_client_of, workspace_of
+from snowplow_posthog_dagster.posthog.query import application_host, quoted
 from snowplow_posthog_dagster.settings import Settings
 from snowplow_posthog_dagster.storage.archive import is_data
 from snowplow_posthog_dagster.storage.s3 import Bucket, connect
@@ -108,7 +108,7 @@ def _key(current: Settings) -> str:
 
 
 def _project(current: Settings) -> str:
-    query = _query_client(current)
+    query = query_client_of(current)
     if query is None:
         return "not checked: set POSTHOG_PERSONAL_API_KEY and POSTHOG_PROJECT_ID to compare them"
     project = query.project()
@@ -126,16 +126,6 @@ def _target(current: Settings) -> str:
     return f"{workspace.target} stands for {current.host}, project {current.environment.posthog_project_id or '?'}"
 
 
-def _query_client(current: Settings) -> QueryClient | None:
-    personal, project = current.environment.posthog_personal_api_key, current.environment.posthog_project_id
-    if personal is None or project is None:
-        return None
-    section = current.file.delivery
-    return QueryClient(
-        current.host, project, personal.get_secret_value(), ca_bundle=section.ca_bundle, proxy=section.proxy
-    )
-
-
 def _test_event(current: Settings) -> str:
     """One event by PostHog's own client, as its documentation would have it, then found again by query."""
     from posthog import Posthog
@@ -149,7 +139,7 @@ def _test_event(current: Settings) -> str:
         properties={"$process_person_profile": False, "$geoip_disable": True},
     )
     client.shutdown()
-    query = _query_client(current)
+    query = query_client_of(current)
     if query is None:
         return f"sent (uuid {marker}); without a personal key it is not looked for"
     for _ in range(_SEEN_TRIES):

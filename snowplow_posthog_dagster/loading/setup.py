@@ -9,6 +9,7 @@ from snowplow_posthog_dagster.loading.delivery import DeliveryOptions
 from snowplow_posthog_dagster.loading.transform import TransformOptions
 from snowplow_posthog_dagster.mapping.mapper import Mapper
 from snowplow_posthog_dagster.posthog.capture import CaptureClient
+from snowplow_posthog_dagster.posthog.query import QueryClient
 from snowplow_posthog_dagster.settings import Settings
 from snowplow_posthog_dagster.storage.archive import Archive
 from snowplow_posthog_dagster.storage.s3 import Bucket, Connection, connect
@@ -75,6 +76,17 @@ def capture_client_of(settings: Settings) -> CaptureClient:
         timeout_seconds=section.timeout_seconds,
         ca_bundle=section.ca_bundle,
         proxy=section.proxy,
+    )
+
+
+def query_client_of(settings: Settings) -> QueryClient | None:
+    """The client of the target's query API; None without a personal key or the project's id."""
+    personal, project = settings.environment.posthog_personal_api_key, settings.environment.posthog_project_id
+    if personal is None or project is None:
+        return None
+    section = settings.file.delivery
+    return QueryClient(
+        settings.host, project, personal.get_secret_value(), ca_bundle=section.ca_bundle, proxy=section.proxy
     )
 
 
