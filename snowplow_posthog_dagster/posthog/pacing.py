@@ -31,7 +31,8 @@ _SHRINK_PAUSE_SECONDS = 1.0
 _MEASURED_SECONDS = 5.0
 _RECOVERY_SECONDS = 10.0
 _UNLIMITED_AFTER_SECONDS = 40.0
-_FIRST_GUESS = 2_000.0
+_FIRST_GUESS = 10_000.0
+_TRUSTED = 1.5
 _LEAST_RATE = 10.0
 
 
@@ -150,11 +151,18 @@ class AdaptivePace:
             now = self._clock()
             if now - self._reduced_at < _SHRINK_PAUSE_SECONDS:
                 return
-            self._forget()
-            measured = sum(events for _, events in self._taken) / _MEASURED_SECONDS
-            tried = self.rate()
-            self._ceiling = (measured or _FIRST_GUESS) if tried is None else tried
+            measured, tried = self._measured(now), self.rate()
+            # A rate far above what was taken lately is a guess of ours, which need not be halved step by step.
+            known = [rate for rate in (tried, _TRUSTED * measured if tried else measured) if rate]
+            self._ceiling = min(known, default=_FIRST_GUESS)
             self._reduced_at = now
+
+    def _measured(self, now: float) -> float:
+        """Events per second that were acknowledged lately; 0 when none were."""
+        self._forget()
+        if not self._taken:
+            return 0.0
+        return sum(events for _, events in self._taken) / max(1.0, now - self._taken[0][0])
 
     def _forget(self) -> None:
         while self._taken and self._taken[0][0] < self._clock() - _MEASURED_SECONDS:
