@@ -236,11 +236,13 @@ class DayLoad:
             over = threading.Event()
             watcher = threading.Thread(target=self._watch, args=(delivery, total, over), daemon=True)
             watcher.start()
+            started = timestamp_text()
             try:
                 return delivery.deliver(batches, look_again=LogWatch(self.log, self.writer))
             finally:
                 over.set()
                 watcher.join()
+                writer.append(delivery.report.entry(self.writer, started))
 
     def _watch(self, delivery: Delivery, total: int, over: threading.Event) -> None:
         while not over.wait(0.5):

@@ -32,6 +32,7 @@ from snowplow_posthog_dagster.posthog.capture import Answer, CaptureClient, Verd
 from snowplow_posthog_dagster.posthog.pacing import AdaptiveConnections, AdaptivePace, Pacer
 from snowplow_posthog_dagster.storage.day_log import LogWriter
 from snowplow_posthog_dagster.storage.dead_letters import DELIVERY, DeadLetterFile
+from snowplow_posthog_dagster.storage.entries import Posted
 from snowplow_posthog_dagster.storage.ranges import Ranges
 from snowplow_posthog_dagster.storage.state import ACKNOWLEDGED, REFUSED
 from snowplow_posthog_dagster.storage.workspace import Workspace, timestamp_text
@@ -75,6 +76,21 @@ class DeliveryReport:
     statuses: dict[int, int] = field(default_factory=dict)
     batches_read: int = 0
     last_words: str = ""
+
+    def entry(self, writer: str, started: str) -> Posted:
+        """The same for the day log, with the time from `started` (as text) until now."""
+        return Posted(
+            writer=writer,
+            started=started,
+            ended=timestamp_text(),
+            posts=self.posts,
+            retries=self.retries,
+            bytes=self.bytes_sent,
+            events=self.events_acknowledged,
+            refused=self.events_refused,
+            statuses={str(status): count for status, count in sorted(self.statuses.items())},
+            last_words=self.last_words,
+        )
 
 
 class Delivery:

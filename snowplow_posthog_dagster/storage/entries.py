@@ -180,6 +180,24 @@ class Purged(msgspec.Struct, frozen=True, tag_field="kind", tag="purged", kw_onl
     at: str
 
 
+class Posted(msgspec.Struct, frozen=True, tag_field="kind", tag="posted", kw_only=True, omit_defaults=True):
+    """What one delivery sent and was answered, for `status` and for PostHog's support; it counts nothing.
+
+    `statuses` are answers by HTTP status, 0 where none came; `bytes` went over the wire.
+    """
+
+    writer: str
+    started: str
+    ended: str
+    posts: int
+    retries: int
+    bytes: int
+    events: int
+    refused: int = 0
+    statuses: dict[str, int] = {}
+    last_words: str = ""
+
+
 class CheckAcknowledged(msgspec.Struct, frozen=True, tag_field="kind", tag="check_acknowledged", kw_only=True):
     """An operator accepted a failing check of this day until a date, with a reason."""
 
@@ -203,6 +221,7 @@ Entry: TypeAlias = (
     | Replayed
     | Reconciled
     | Purged
+    | Posted
     | CheckAcknowledged
 )
 

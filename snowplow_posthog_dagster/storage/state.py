@@ -23,6 +23,7 @@ from snowplow_posthog_dagster.storage.entries import (
     Done,
     Entry,
     Gone,
+    Posted,
     Purged,
     Reconciled,
     Replayed,
@@ -130,10 +131,21 @@ class DayState:
     objects: Mapping[str, ObjectState]
     reconciled: tuple[Reconciled, ...] = ()
     acknowledged_checks: tuple[CheckAcknowledged, ...] = ()
+    posted: tuple[Posted, ...] = ()
 
     def counts(self) -> Counts:
         """The counting equation of the day, over what the log knows."""
         return Counts.total(state.counts() for state in self.objects.values())
+
+    def acknowledged_check(self, check: str, today: str) -> CheckAcknowledged | None:
+        """The latest operator's entry that accepts a failing check, if it has not expired (dates as text)."""
+        found = [entry for entry in self.acknowledged_checks if entry.check == check and entry.until >= today]
+        return max(found, key=lambda entry: entry.at, default=None)
+
+    def last_run(self) -> str:
+        """When anything last worked on the day, as UTC text; for people."""
+        transformed = [known.done.at for known in self.objects.values() if known.done]
+        return max([*transformed, *(entry.ended for entry in self.posted)], default="")
 
     def problems(self) -> list[str]:
         """The sums that do not add up, object by object."""
@@ -150,12 +162,15 @@ def fold(entries: Iterable[Entry]) -> DayState:
     by_object: defaultdict[str, list[Entry]] = defaultdict(list)
     reconciled: list[Reconciled] = []
     checks: list[CheckAcknowledged] = []
+    posted: list[Posted] = []
     for line in sorted(distinct):
         entry = distinct[line]
         if isinstance(entry, Reconciled):
             reconciled.append(entry)
         elif isinstance(entry, CheckAcknowledged):
             checks.append(entry)
+        elif isinstance(entry, Posted):
+            posted.append(entry)
         else:
             by_object[entry.object].append(entry)
     objects = {name: _object_state(name, by_object[name]) for name in sorted(by_object)}
@@ -163,6 +178,7 @@ def fold(entries: Iterable[Entry]) -> DayState:
         objects=objects,
         reconciled=tuple(sorted(reconciled, key=lambda entry: entry.at)),
         acknowledged_checks=tuple(checks),
+        posted=tuple(sorted(posted, key=lambda entry: entry.ended)),
     )
 
 
@@ -217,7 +233,7 @@ def _first(entries: Iterable[Skip]) -> Skip | None:
 
 
 def _revision(entry: Entry) -> int:
-    return entry.revision if not isinstance(entry, (Reconciled, CheckAcknowledged)) else 0
+    return entry.revision if not isinstance(entry, Reconciled | CheckAcknowledged | Posted) else 0
 
 
 def _status(skip: Skip | None, done: Done | None, broken: list[Broken], *, superseded: bool, gone: bool) -> str:
