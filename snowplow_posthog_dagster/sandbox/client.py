@@ -103,7 +103,7 @@ class StandInClient:
 
     def reset(self) -> None:
         """Forget all requests, events, faults and settings."""
-        self._call("POST", "reset", b"")
+        self._call("PUT", "reset", b"")
 
     def query(self, hogql: str, values: dict[str, Any] | None = None) -> list[list[Any]]:
         """The rows of a HogQL query, through the same API that a reconciliation uses."""
@@ -140,6 +140,8 @@ class StandInClient:
     def _lines(self, name: str, token: str | None) -> Iterator[dict[str, Any]]:
         url = f"{self.host}/_sandbox/{_narrowed(name, token)}"
         response = self._http.request("GET", url, preload_content=False)
+        if response.status != 200:
+            raise StandInError(f"GET {name}: {response.status}")
         rest = b""
         for chunk in response.stream(1 << 20):
             *lines, rest = (rest + chunk).split(b"\n")

@@ -3,9 +3,10 @@
     GET  progress | totals | days | violations | lost | requests | sessions | persons | faults    JSON
     GET  merged | raw                                          stored events as JSON lines
     PUT  faults {"faults": [...], "seed": 0} | limit {...} | queries {...} | projects [...]
-    POST reset                                                 forget all requests, events, faults and settings
+    PUT  reset                                                 forget all requests, events, faults and settings
 
-`?token=` narrows days, sessions, merged and raw to one project.
+`?token=` narrows days, sessions, merged and raw to one project. Changes are PUT, which a browser sends to another site
+only after asking it; so no page that a developer has open can wipe the sandbox.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -41,7 +42,7 @@ def control(
         return _lines(stand_in, name == "merged", query.get("token"))
     if method == "GET" and name in _REPORTS:
         return json_reply(_REPORTS[name](stand_in, query.get("token")))
-    if method in {"PUT", "POST"} and name in _SETTINGS:
+    if method == "PUT" and name in _SETTINGS:
         try:
             _SETTINGS[name](stand_in, body)
         except ValidationError as error:

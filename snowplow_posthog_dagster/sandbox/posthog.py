@@ -33,6 +33,7 @@ from snowplow_posthog_dagster.sandbox.stand_in import JSON, Reply, StandIn, api_
 from snowplow_posthog_dagster.sandbox.store import Store
 
 CAPTURE_PATHS = frozenset({"/batch", "/i/v0/e", "/e", "/capture", "/track", "/engage"})
+LOOPBACK_NAMES = frozenset({"127.0.0.1", "localhost", "::1"})
 CHUNK_BYTES = 65536
 # A client that stops sending is answered 408 after so long.
 BODY_TIMEOUT_SECONDS = 30.0
@@ -71,6 +72,10 @@ class _Handler(BaseHTTPRequestHandler):
             self._capture(route)
             return
         body = b"".join(self._body(CHUNK_BYTES))
+        if urlsplit(f"//{self.headers.get('Host', '')}").hostname not in LOOPBACK_NAMES:
+            # A name that somebody pointed at this machine, to read the sandbox from a page of his own.
+            self._send(Reply(421, b"the sandbox answers to 127.0.0.1 and localhost only"))
+            return
         if route.startswith("/_sandbox"):
             self._stream(route, body)
         elif route.startswith("/api/"):

@@ -17,12 +17,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from snowplow_posthog_dagster.errors import SettingsError
 from snowplow_posthog_dagster.sandbox.capture import CapturedEvent
 from snowplow_posthog_dagster.sandbox.timestamps import DAY
 
 # Rows of one step of the merge: the lock on writing is held for about 0.2 s.
 MERGE_STEP = 20_000
-LAYOUT_VERSION = 1
+LAYOUT_VERSION = 2
 
 LAYOUT = """
 CREATE TABLE IF NOT EXISTS requests (
@@ -76,13 +77,21 @@ class RequestRow(NamedTuple):
 
 
 class Store:
-    """The SQLite file of the stand-in. Safe for threads: one writer at a time, readers beside it."""
+    """The SQLite file of the stand-in. Safe for threads: one writer at a time, readers beside it.
+
+    Raises:
+        SettingsError: the file has the layout of another release.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._writing = threading.Lock()
         self._merging = threading.Lock()
         self._connection = self._connect()
+        layout = self._connection.execute("PRAGMA user_version").fetchone()[0]
+        if layout not in {0, LAYOUT_VERSION}:
+            self._connection.close()
+            raise SettingsError(f"{path} was written by another release: stop the sandbox and delete its folder")
         self._connection.execute("PRAGMA journal_mode = WAL")
         # Survives the death of the process; only a power cut may lose the last transactions.
         self._connection.execute("PRAGMA synchronous = NORMAL")

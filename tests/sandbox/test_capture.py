@@ -4,6 +4,8 @@ import json
 from uuid import UUID
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from snowplow_posthog_dagster.sandbox.capture import LARGEST_ENVELOPE, uuid_of_time
 from tests.sandbox.events import NOW, PEER, TOKEN, a_batch, an_event, captured, with_properties
@@ -279,3 +281,29 @@ class TestTimeOfSending:
     def test_ignore_sent_at_keeps_the_timestamp(self):
         event = the_event(with_properties(_dollar_ignore_sent_at=True), sent_at="2026-06-15T11:00:00Z")
         assert (event.timestamp, event.violations) == (1614711911123000, ())
+
+
+# Names that the rules look at, so that odd values meet them.
+NAMES = st.sampled_from(
+    ["event", "distinct_id", "uuid", "timestamp", "properties", "offset", "token", "$set", "$ip", "$session_id", "x"]
+)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False) | st.text(max_size=5),
+    lambda values: st.lists(values, max_size=3) | st.dictionaries(NAMES | st.text(max_size=3), values, max_size=4),
+    max_leaves=20,
+)
+
+
+@given(JSON, st.dictionaries(NAMES, JSON))
+def test_whatever_comes_is_answered(value, changes):
+    bodies = [json.dumps(value).encode(), a_batch(value, api_key=TOKEN), a_batch(an_event(**changes))]
+    for body in bodies:
+        outcome = captured(body)
+        assert outcome.status in {200, 400, 401}
+        assert bool(outcome.events) <= (outcome.status == 200)
+
+
+@given(st.binary(max_size=60))
+def test_whatever_bytes_come_are_answered(body):
+    for start in (b"", b"\x1f\x8b\x08"):
+        assert captured(start + body).status in {400, 401}

@@ -68,6 +68,18 @@ class TestRoutes:
         answer = post(stand_in.host, b" " * (20 * 1024 * 1024 + 1))
         assert answer.status == 413
 
+    def test_it_answers_to_names_of_this_machine_only(self, stand_in):
+        for path in ("/events", "/_sandbox/progress", "/api/projects/1/"):
+            answer = urllib3.request("GET", stand_in.host + path, headers={"Host": "evil.example"})
+            assert answer.status == 421
+        port = urlsplit(stand_in.host).port
+        assert urllib3.request("GET", stand_in.host + "/events", headers={"Host": f"localhost:{port}"}).status == 200
+
+    def test_another_sites_page_cannot_wipe_it(self, stand_in):
+        post(stand_in.host, a_batch(an_event()))
+        assert post(stand_in.host, b"", "/_sandbox/reset").status == 404
+        assert stand_in.raw_rows() == 1
+
     def test_it_serves_loopback_only(self):
         with pytest.raises(ValueError, match="loopback only"):
             Server("0.0.0.0", 0, None)

@@ -19,7 +19,6 @@ from snowplow_posthog_dagster.sandbox import processes, servers
 from snowplow_posthog_dagster.sandbox.servers import ARCHIVE_BUCKET, Sandbox
 from tests.sandbox.events import a_batch, an_event, post
 
-
 needs_proc = pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="needs Linux's /proc")
 
 

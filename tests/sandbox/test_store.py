@@ -7,6 +7,7 @@ from pathlib import Path
 import orjson
 import pytest
 
+from snowplow_posthog_dagster.errors import SettingsError
 from snowplow_posthog_dagster.sandbox import reports, store
 from snowplow_posthog_dagster.sandbox.store import RequestRow, Store
 from tests.sandbox.events import NOW, TOKEN, a_batch, an_event, captured
@@ -121,6 +122,14 @@ def test_what_is_stored_outlives_the_process(tmp_path):
     again = Store(tmp_path / "posthog.sqlite3")
     assert [row["uuid"] for row in merged(again)] == [UUID]
     again.close()
+
+
+def test_a_file_of_another_release_is_refused_with_words(tmp_path):
+    Store(tmp_path / "posthog.sqlite3").close()
+    with sqlite3.connect(tmp_path / "posthog.sqlite3") as connection:
+        connection.execute("PRAGMA user_version = 99")
+    with pytest.raises(SettingsError, match="another release"):
+        Store(tmp_path / "posthog.sqlite3")
 
 
 def test_reset_forgets_everything(kept):
