@@ -27,6 +27,10 @@ from tests.integration.servers.s3 import S3Server
 PROGRAMS = ("radosgw", "radosgw-admin", "ceph-mon", "ceph-osd", "ceph", "ceph-authtool", "monmaptool")
 ACCESS_KEY = "cephaccess"
 SECRET_KEY = "ceph-secret-of-the-tests"
+# A second user without any right of its own, for tests of policies; the first one may write its policies.
+LOADER = "loader"
+LOADER_ACCESS_KEY = "cephloader"
+LOADER_SECRET_KEY = "ceph-secret-of-the-loader"
 
 CONFIGURATION = """\
 [global]
@@ -121,10 +125,8 @@ def ceph() -> Iterator[S3Server]:
         start_monitor(node, stack)
         start_object_store(node, stack)
         start_gateway(node, stack)
-        node.run(
-            "radosgw-admin", "user", "create", "--uid=tests", "--display-name=tests",
-            f"--access-key={ACCESS_KEY}", f"--secret-key={SECRET_KEY}",
-        )  # fmt: skip
+        create_user(node, "tests", ACCESS_KEY, SECRET_KEY, "--caps=user-policy=*")
+        create_user(node, LOADER, LOADER_ACCESS_KEY, LOADER_SECRET_KEY, "--max-buckets=-1")
         yield S3Server(
             name="ceph",
             endpoint=node.endpoint,
@@ -133,6 +135,12 @@ def ceph() -> Iterator[S3Server]:
             checks_signatures=True,
             conditional_writes=True,
         )
+
+
+def create_user(node: Node, name: str, access_key: str, secret_key: str, *options: str) -> None:
+    """One user of the gateway."""
+    keys = (f"--access-key={access_key}", f"--secret-key={secret_key}")
+    node.run("radosgw-admin", "user", "create", f"--uid={name}", f"--display-name={name}", *keys, *options)
 
 
 def cephx_key() -> str:
