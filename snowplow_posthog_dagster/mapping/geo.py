@@ -11,7 +11,7 @@ import socket
 from collections.abc import Callable
 
 from snowplow_posthog_dagster.mapping.countries import COUNTRIES
-from snowplow_posthog_dagster.mapping.properties import Properties
+from snowplow_posthog_dagster.mapping.properties import DEFAULTS, Properties
 from snowplow_posthog_dagster.mapping.rules import Rule
 from snowplow_posthog_dagster.mapping.settings import MappingSettings
 
@@ -25,7 +25,10 @@ RULES = (
     ),
 )
 
-_GEO_TEXT = ("geo_country", "geo_region", "geo_city", "geo_zipcode", "geo_region_name", "geo_timezone")
+GEO_COLUMNS = (
+    *("geo_country", "geo_region", "geo_city", "geo_zipcode", "geo_region_name", "geo_timezone"),
+    *("geo_latitude", "geo_longitude"),
+)
 _WHOLLY_PUBLIC_V4 = bytes(
     first not in {0, 10, 100, 127, 169, 172, 192, 198, 203} and first < 224 for first in range(256)
 )
@@ -67,6 +70,5 @@ def compile_geo(settings: MappingSettings) -> Callable[[Properties], None]:
 
 
 def _forget_place(properties: Properties) -> None:
-    for name in _GEO_TEXT:
-        setattr(properties, name, "")
-    properties.geo_latitude = properties.geo_longitude = None
+    for name in GEO_COLUMNS:
+        setattr(properties, name, DEFAULTS[name])

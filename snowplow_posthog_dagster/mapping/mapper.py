@@ -23,7 +23,7 @@ from snowplow_posthog_dagster.mapping.names import compile_names
 from snowplow_posthog_dagster.mapping.outcome import Filtered, Mapped
 from snowplow_posthog_dagster.mapping.paths import EntityPath, parse_path
 from snowplow_posthog_dagster.mapping.privacy import compile_privacy
-from snowplow_posthog_dagster.mapping.properties import DEFAULTS
+from snowplow_posthog_dagster.mapping.properties import DEFAULTS, attribute_of
 from snowplow_posthog_dagster.mapping.reading import Reading, read, read_slowly
 from snowplow_posthog_dagster.mapping.rules import Rule
 from snowplow_posthog_dagster.mapping.settings import MappingSettings
@@ -70,7 +70,7 @@ class Mapper:
         self._apply_privacy = privacy.apply_to_columns
         self._envelope = Enveloping(settings, name_of=name_of, is_forgotten=is_forgotten).envelope
         self._describe = compile_description(settings)
-        self._unsent = tuple(settings.properties.drop)
+        self._unsent = tuple(attribute_of(name) or name for name in settings.properties.drop)
 
     def for_object(self, *, object_id: str, archive_day: str) -> Callable[[Record], Outcome]:
         """The function that maps the records of one archive object; `archive_day` as yyyy-mm-dd."""

@@ -306,6 +306,12 @@ class Properties(msgspec.Struct, omit_defaults=True, gc=False, rename=POSTHOG_NA
     mapping_version: str = ""
 
 
+KEPT_PROPERTIES = frozenset(
+    {"$geoip_disable", "$process_person_profile", "snowplow_archive_day", "snowplow_object", "snowplow_mapping_version"}
+)
+"""Without these PostHog would locate, make persons, or nobody would know where an event came from."""
+
+
 def columns_of(kind: Kind) -> tuple[str, ...]:
     """Names of the columns of a kind, in the order of the TSV."""
     return tuple(column.name for column in COLUMNS if column.kind is kind)
@@ -315,6 +321,26 @@ def property_name(attribute: str) -> str:
     """Under which name an attribute of `Properties` is sent."""
     return POSTHOG_NAMES.get(attribute, attribute)
 
+
+TAKEN_UP = {
+    "event_id": "The uuid; a property of its own only when it is no UUID.",
+    "derived_tstamp": "The timestamp; a property of its own only when it was replaced.",
+    "user_ipaddress": "`$ip` when it is a public address, else a property of its own.",
+    "contexts": "One property per schema, see below.",
+    "derived_contexts": "Joined with `contexts`.",
+    "unstruct_event": "One property, see below.",
+}
+"""Columns that are not simply sent, and what becomes of them."""
+
+
+def attribute_of(name: str) -> str | None:
+    """The attribute of a column or of a property by its PostHog name, None when there is none."""
+    return _ATTRIBUTES.get(name)
+
+
+_ATTRIBUTES = {property_name(attribute): attribute for attribute in Properties.__struct_fields__} | {
+    column.name: column.name for column in COLUMNS if column.name in Properties.__struct_fields__
+}
 
 PROPERTY_NAMES: frozenset[str] = frozenset(map(property_name, Properties.__struct_fields__))
 """Every name that a property of our own can have; flattened data keeps off them."""

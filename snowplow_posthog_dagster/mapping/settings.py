@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from snowplow_posthog_dagster.mapping.paths import TEXT_COLUMNS, parse_path
+from snowplow_posthog_dagster.mapping.properties import KEPT_PROPERTIES, attribute_of
 
 
 def _path(text: str) -> str:
@@ -26,6 +27,12 @@ def _text_path(text: str) -> str:
     if isinstance(path, str) and path not in TEXT_COLUMNS:
         raise ValueError(f"{text!r} is no text column; only text can be hashed or truncated")
     return text
+
+
+def _unsent(name: str) -> str:
+    if name in KEPT_PROPERTIES or attribute_of(name) is None:
+        raise ValueError(f"{name!r} is no column or property that may be left out")
+    return name
 
 
 def _pattern(text: str) -> str:
@@ -70,6 +77,7 @@ def _data_template(template: str) -> str:
 
 Path = Annotated[str, AfterValidator(_path)]
 TextPath = Annotated[str, AfterValidator(_text_path)]
+Unsent = Annotated[str, AfterValidator(_unsent)]
 Pattern = Annotated[str, AfterValidator(_pattern)]
 RuleName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
 
@@ -80,7 +88,7 @@ RESERVED_RULES = frozenset({"page_ping", "sample", "forgotten"})
 class Section(BaseModel):
     """A part of the settings; an unknown name in it is an error."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 class EventSettings(Section):
@@ -98,8 +106,9 @@ class PersonProperties(Section):
     """`$set` and `$set_once`: properties of the person, an allow-list that is empty by default."""
 
     set: dict[str, Path] = {}
+    """Name of the person property -> where its value lies; the last event to arrive wins."""
     set_once: dict[str, Path] = {}
-    """Name of the person property -> where its value lies."""
+    """The same; the first event to arrive wins."""
     since: dt.date | None = None
     """Only events of this UTC day or later carry them: PostHog applies them in the order of arrival, so history
     would overwrite what is known today."""
@@ -129,6 +138,7 @@ class IdentitySettings(Section):
     identified_by: tuple[Path, ...] = ("user_id",)
     """Those of `distinct_id` that stand for a known person."""
     person_profiles: Literal["never", "identified_only", "always"] = "identified_only"
+    """Whose events make a person in PostHog; events without are up to four times cheaper."""
     illegal_ids: tuple[str, ...] = ()
     """Further texts that are no id, beside PostHog's own list; compared in lower case."""
     duplicates: Literal["keep_one", "keep_all"] = "keep_one"
@@ -162,7 +172,9 @@ class PrivacySettings(Section):
     """What must not leave as it is (privacy.py). Applied before any other rule reads the record."""
 
     preset: Literal["none", "strict"] = "none"
+    """`strict` is for a project that must not hold personal data in the clear, see above."""
     drop: tuple[Path, ...] = ()
+    """Left out before any other rule sees it."""
     hash: tuple[TextPath, ...] = ()
     """Replaced by HMAC-SHA256 in hex, keyed by SNOWPLOW_POSTHOG_PRIVACY_SECRET; equal values stay equal."""
     truncate: dict[TextPath, Literal["ip"] | Annotated[int, Field(ge=1)]] = {}
@@ -176,7 +188,9 @@ class Condition(Section):
     """What a filter looks for. All parts that are given must hold."""
 
     app_id: tuple[str, ...] = ()
+    """Any of these."""
     platform: tuple[str, ...] = ()
+    """Any of these."""
     event: tuple[str, ...] = ()
     """Names of events as PostHog gets them, such as `$pageview`."""
     bot: tuple[Literal["iab", "yauaa", "useragent"], ...] = ()
@@ -197,6 +211,7 @@ class FilterRule(Section):
     """A filter: records that `drop` describes, or that `keep` does not, are counted under `name` and not sent."""
 
     name: RuleName
+    """Under which records are counted."""
     drop: Condition | None = None
     keep: Condition | None = None
 
@@ -213,6 +228,7 @@ class Sample(Section):
     """A part of the users with all their events, the same users on every day."""
 
     percent: Annotated[float, Field(gt=0, le=100)] = 100.0
+    """Percent of the users, by a hash of the distinct_id."""
     salt: str = ""
     """Another salt draws other users."""
 
@@ -244,8 +260,8 @@ class EntitySettings(Section):
 class PropertySettings(Section):
     """Which columns become properties (properties.py)."""
 
-    drop: tuple[Path, ...] = ()
-    """Columns that are not sent. Unlike under privacy, other rules still read them: this saves bytes."""
+    drop: tuple[Unsent, ...] = ()
+    """Columns or properties that are not sent. Unlike under privacy, other rules still read them: this saves bytes."""
     parse_user_agent: bool = True
     """Find browser, system and device in the user agent when no entity and no column names them."""
 
