@@ -89,16 +89,22 @@ extra: .venv/.extra ## add what few tests need (ClickHouse's engine: 900 MB)
 	@$(INSTALL) -r requirements-extra.lock
 	@touch $@
 
-# The locks name no host: neither an index nor a file's address.
-COMPILE := build/uv/bin/uv pip compile --universal --python-version 3.11 --generate-hashes --quiet \
-	--no-header --no-annotate --no-emit-index-url
+# The locks name no host: neither an index nor a file's address. They are compiled in build/ and copied only if they
+# changed, so that an unchanged lock does not make the environment old.
+LOCKS := requirements.lock requirements-oracle.lock requirements-extra.lock deploy/requirements.lock
+COMPILE := ../uv/bin/uv pip compile --universal --python-version 3.11 --generate-hashes --quiet \
+	--no-header --no-annotate --no-emit-index-url $(ARGS)
+PROJECT := ../../pyproject.toml
 .PHONY: lock
 lock: build/uv/bin/uv ## pin what pyproject.toml asks for; keeps existing pins (ARGS=--upgrade renews them)
-	@$(COMPILE) pyproject.toml --group dev -o requirements.lock $(ARGS)
-	@$(COMPILE) --group pyproject.toml:oracle -c requirements.lock -o requirements-oracle.lock $(ARGS)
-	@$(COMPILE) pyproject.toml -c requirements.lock -o deploy/requirements.lock $(ARGS)
-	@$(COMPILE) --group pyproject.toml:extra -c requirements.lock -o requirements-extra.lock $(ARGS)
-	@! grep -nE 'https?://|--index-url|--extra-index-url|--find-links' requirements*.lock
+	@mkdir -p build/locks/deploy
+	@for lock in $(LOCKS); do if [ -f $$lock ]; then cp $$lock build/locks/$$lock; fi; done
+	@cd build/locks && $(COMPILE) $(PROJECT) --group $(PROJECT):dev -o requirements.lock
+	@cd build/locks && $(COMPILE) $(PROJECT) -c requirements.lock -o deploy/requirements.lock
+	@cd build/locks && $(COMPILE) --group $(PROJECT):oracle -c requirements.lock -o requirements-oracle.lock
+	@cd build/locks && $(COMPILE) --group $(PROJECT):extra -c requirements.lock -o requirements-extra.lock
+	@! grep -nE 'https?://|--index-url|--extra-index-url|--find-links' $(addprefix build/locks/,$(LOCKS))
+	@for lock in $(LOCKS); do cmp -s build/locks/$$lock $$lock || cp build/locks/$$lock $$lock; done
 
 build/uv/bin/uv:
 	@$(PYTHON) -m venv build/uv
