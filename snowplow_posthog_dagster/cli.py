@@ -3,7 +3,7 @@
 import dotenv
 import typer
 
-from snowplow_posthog_dagster.commands import dead_letters, doctor, generate, load, operate, pipes, preview, reconcile, sandbox
+from snowplow_posthog_dagster.commands import dead_letters, doctor, generate, load, operate, pipes, preview, reconcile, sandbox, status
 
 app = typer.Typer(
     help="Snowplow's enriched events from S3 into PostHog.",
@@ -31,13 +31,14 @@ app.command(rich_help_panel=LOOKING)(pipes.parse)
 app.command("map", rich_help_panel=LOOKING)(pipes.map_)
 app.command(rich_help_panel=LOADING)(doctor.doctor)
 app.command(rich_help_panel=LOADING)(load.load)
-app.command(rich_help_panel=OPERATING)(operate.status)
+app.command(rich_help_panel=OPERATING)(status.status)
 app.command(rich_help_panel=OPERATING)(operate.skip)
 app.command(rich_help_panel=OPERATING)(operate.unskip)
 app.command(rich_help_panel=OPERATING)(operate.pause)
 app.command(rich_help_panel=OPERATING)(operate.resume)
 app.command(rich_help_panel=OPERATING)(reconcile.reconcile)
 app.add_typer(dead_letters.app, name="dead-letters", rich_help_panel=OPERATING)
+app.add_typer(operate.check_app, name="check", rich_help_panel=OPERATING)
 app.add_typer(operate.target_app, name="target", rich_help_panel=OPERATING)
 
 if __name__ == "__main__":

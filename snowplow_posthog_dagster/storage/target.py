@@ -11,10 +11,11 @@ import urllib.parse
 from dataclasses import dataclass
 
 from snowplow_posthog_dagster.errors import PausedError, SettingsError, TargetError
+from snowplow_posthog_dagster.storage.s3 import Bucket
 from snowplow_posthog_dagster.storage.workspace import Workspace, timestamp_text
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, order=True)
 class TargetIdentity:
     """What identifies a PostHog project; the key itself is never stored."""
 
@@ -59,14 +60,14 @@ def check_target(workspace: Workspace, identity: TargetIdentity) -> None:
         workspace.append_control(_entry("identity", identity))
         known = [entry for entry in workspace.control_entries() if entry["kind"] in {"identity", "accept-key"}]
     accepted = [entry for entry in known if entry["kind"] == "accept-key"]
-    firsts = {_of(entry) for entry in known if entry["kind"] == "identity"}
-    if len(firsts) > 1 and not accepted:
+    firsts = sorted({_of(entry) for entry in known if entry["kind"] == "identity"})
+    if not accepted and not all(same_project(firsts[0], first) for first in firsts):
         raise TargetError(
-            f"target {workspace.target!r} was first used for two projects at once ({_hosts(firsts)});"
+            f"target {workspace.target!r} was first used for two projects at once ({_words(firsts)});"
             " run `snowplow-posthog target accept-key` with the right settings to choose one"
         )
-    current = _of(accepted[-1]) if accepted else next(iter(firsts))
-    if current != identity:
+    current = _of(accepted[-1]) if accepted else firsts[0]
+    if not same_project(current, identity):
         raise TargetError(
             f"target {workspace.target!r} stands for project {current.project_id or '?'} on {current.host}"
             f" (key {current.key_fingerprint}), but the settings say project {identity.project_id or '?'} on"
@@ -75,13 +76,24 @@ def check_target(workspace: Workspace, identity: TargetIdentity) -> None:
         )
 
 
+def same_project(one: TargetIdentity, other: TargetIdentity) -> bool:
+    """Whether host, key and project agree; a project id that somebody left out agrees with any."""
+    ids = {one.project_id, other.project_id} - {""}
+    return (one.host, one.key_fingerprint) == (other.host, other.key_fingerprint) and len(ids) <= 1
+
+
 def accept_identity(workspace: Workspace, identity: TargetIdentity, *, by: str) -> None:
     """Let the target's name stand for this host, project and key from now on."""
     workspace.append_control({**_entry("accept-key", identity), "by": by})
 
 
 def pause(workspace: Workspace, *, reason: str, until: str, by: str) -> None:
-    """Stop deliveries to the target after the body in hand."""
+    """Stop deliveries to the target after the body in hand; `until` is a time with its zone, or empty.
+
+    Raises SettingsError when `until` is no time, has no zone, or has passed.
+    """
+    if until:
+        until = _moment(until)
     workspace.append_control({"kind": "pause", "reason": reason, "until": until, "by": by, "at": timestamp_text()})
 
 
@@ -112,6 +124,33 @@ def refuse_when_paused(workspace: Workspace) -> None:
         )
 
 
+def _moment(text: str) -> str:
+    """A time that lies ahead, as UTC text."""
+    try:
+        moment = dt.datetime.fromisoformat(text)
+    except ValueError:
+        raise SettingsError(f"--until {text!r} is no time; expected such as 2022-06-07T06:00:00Z") from None
+    if moment.tzinfo is None:
+        raise SettingsError(f"--until {text!r} has no zone; write {text}Z for UTC")
+    if moment <= dt.datetime.now(dt.UTC):
+        raise SettingsError(f"--until {text!r} has passed")
+    return timestamp_text(moment.astimezone(dt.UTC))
+
+
+def targets_in(bucket: Bucket, prefix: str) -> list[str]:
+    """The names of all targets of a workspace, by one short listing for each."""
+    start, after = f"{prefix}target=", ""
+    names: list[str] = []
+    while True:
+        listed = next(bucket.listing(start, start_after=after), None)
+        if listed is None:
+            return sorted(names)
+        name = listed.key[len(start) :].partition("/")[0]
+        names.append(name)
+        # "0" is the character after "/": everything of this target lies before it.
+        after = f"{start}{name}0"
+
+
 def _entry(kind: str, identity: TargetIdentity) -> dict[str, str]:
     return {
         "kind": kind,
@@ -126,5 +165,5 @@ def _of(entry: dict[str, str]) -> TargetIdentity:
     return TargetIdentity(entry["host"], entry["project_id"], entry["key_fingerprint"])
 
 
-def _hosts(identities: set[TargetIdentity]) -> str:
-    return ", ".join(sorted(identity.host for identity in identities))
+def _words(identities: list[TargetIdentity]) -> str:
+    return "; ".join(f"project {one.project_id or '?'} on {one.host}, key {one.key_fingerprint}" for one in identities)

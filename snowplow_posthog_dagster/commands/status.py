@@ -1,0 +1,156 @@
+"""`status`: what every day and target has come to, from the logs alone.
+
+It works while Dagster is down and after its database is lost. `--evidence` writes the same for PostHog's support:
+requests by status, times and sizes, without keys, buckets, ids or content.
+"""
+
+import datetime as dt
+import json
+import re
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from snowplow_posthog_dagster import __version__
+from snowplow_posthog_dagster.commands.days import logged_days, the_workspace
+from snowplow_posthog_dagster.commands.terminal import counts_table, friendly_errors, out, settings
+from snowplow_posthog_dagster.settings import Settings
+from snowplow_posthog_dagster.storage.counts import Counts
+from snowplow_posthog_dagster.storage.day_log import DayLog
+from snowplow_posthog_dagster.storage.entries import Posted
+from snowplow_posthog_dagster.storage.state import DayState
+from snowplow_posthog_dagster.storage.target import current_pause, targets_in
+from snowplow_posthog_dagster.storage.workspace import Workspace, timestamp_text
+
+DayStates = list[tuple[dt.date, DayState]]
+
+_PERSONAL = re.compile(r"\S+@\S+|ph[cx]_\w+|[0-9a-fA-F]{8}-[0-9a-fA-F-]{27}|\d{6,}")
+_WORDS = 160
+
+
+def status(
+    start: Annotated[str | None, typer.Option("--from", help="First day.")] = None,
+    end: Annotated[str | None, typer.Option("--to", help="Last day.")] = None,
+    all_targets: Annotated[bool, typer.Option("--all-targets", help="Every target of the workspace.")] = False,
+    evidence: Annotated[
+        Path | None,
+        typer.Option(help="Write requests by status, times and sizes here, redacted, for PostHog's support."),
+    ] = None,
+) -> None:
+    """Show objects, the counting equation, and what is pending or broken, per day; from the logs alone."""
+    current = settings()
+    with friendly_errors():
+        workspace = the_workspace(current)
+        names = targets_in(workspace.bucket, workspace.prefix) if all_targets else [workspace.target]
+        found: dict[str, DayStates] = {}
+        for name in names:
+            place = Workspace(workspace.bucket, workspace.prefix, name)
+            found[name] = [(day, DayLog(place, day).state()) for day in logged_days(place, start, end)]
+            _show(place, found[name])
+        if evidence:
+            evidence.write_text(json.dumps(evidence_of(current, found), indent=2) + "\n")
+            out.print(f"Written for PostHog's support, without keys, ids and content: {evidence}")
+
+
+def _show(workspace: Workspace, states: DayStates) -> None:
+    paused = current_pause(workspace)
+    if paused:
+        until = f" until {paused.until}" if paused.until else ""
+        out.print(f"[bold yellow]{workspace.target} is paused[/] by {paused.by}{until}: {_plain(paused.reason)}")
+    rows = [(f"{day}", state.counts()) for day, state in states]
+    total = Counts.total(counts for _, counts in rows)
+    out.print(counts_table([*rows, ("all", total)], f"Target {workspace.target}"))
+    out.print(_objects_table([*rows, ("all", total)], states))
+    for day, state in states:
+        _show_exceptions(day, state)
+
+
+def _objects_table(rows: list[tuple[str, Counts]], states: DayStates) -> Table:
+    table = Table(title="Archive objects, by what became of them", title_justify="left", header_style="bold")
+    table.add_column("day")
+    for name in ("objects", "done", "pending", "broken", "skipped", "gone", "superseded", "sent twice"):
+        table.add_column(name, justify="right")
+    table.add_column("last run")
+    table.add_column("reconciled")
+    by_day = {f"{day}": state for day, state in states}
+    for name, counts in rows:
+        numbers = (
+            counts.objects, counts.objects_done, counts.objects_pending, counts.objects_broken, counts.objects_skipped,
+            counts.objects_gone, counts.objects_superseded, counts.resent,
+        )  # fmt: skip
+        state = by_day.get(name)
+        last, checked = (state.last_run(), _reconciled(state)) if state else ("", "")
+        table.add_row(name, *(f"{number:,}" for number in numbers), last, checked)
+    return table
+
+
+def _reconciled(state: DayState) -> str:
+    return state.reconciled[-1].result if state.reconciled else "not checked"
+
+
+def _show_exceptions(day: dt.date, state: DayState) -> None:
+    for problem in state.problems():
+        out.print(f"[bold red]{day} does not add up[/]: {_plain(problem)}")
+    for entry in state.acknowledged_checks:
+        out.print(f"{day} check {entry.check} accepted by {entry.by} until {entry.until}: {_plain(entry.reason)}")
+    if state.reconciled and state.reconciled[-1].cause:
+        out.print(f"{day} reconciliation: {_plain(state.reconciled[-1].cause)}")
+    for known in state.objects.values():
+        if known.status in {"broken", "skipped", "gone", "superseded"}:
+            more = f", attempt {known.attempts}, next try {known.next_try}" if known.status == "broken" else ""
+            out.print(f"{day} {known.status}: {known.key} {_plain(known.reason)}{more}")
+
+
+def evidence_of(current: Settings, found: dict[str, DayStates]) -> dict[str, Any]:
+    """What PostHog's support may see: per target and day the requests, sizes and counts; no key, id or content."""
+    return {
+        "program": f"snowplow-posthog-dagster {__version__}",
+        "written": timestamp_text(),
+        "host": current.host,
+        "project_id": current.environment.posthog_project_id or "",
+        "targets": {
+            name: [_day_evidence(day, state) for day, state in states if state.posted] for name, states in found.items()
+        },
+    }
+
+
+def _day_evidence(day: dt.date, state: DayState) -> dict[str, Any]:
+    counts = state.counts()
+    totals: dict[str, int] = {}
+    for entry in state.posted:
+        for answered, number in entry.statuses.items():
+            totals[answered] = totals.get(answered, 0) + number
+    return {
+        "archive_day": f"{day}",
+        "requests": sum(entry.posts for entry in state.posted),
+        "requests_by_status": totals,
+        "bytes_sent": sum(entry.bytes for entry in state.posted),
+        "events_acknowledged": counts.acknowledged,
+        "events_refused": counts.delivery_dead_letters,
+        "events_sent_twice": counts.resent,
+        "reconciliation": [
+            {"at": entry.at, "result": entry.result, "sampled": entry.sampled, "found": entry.found}
+            for entry in state.reconciled
+        ],
+        "deliveries": [_delivery_evidence(entry) for entry in state.posted],
+    }
+
+
+def _delivery_evidence(entry: Posted) -> dict[str, Any]:
+    return {
+        "started": entry.started,
+        "ended": entry.ended,
+        "requests": entry.posts,
+        "requests_by_status": entry.statuses,
+        "retries": entry.retries,
+        "bytes_sent": entry.bytes,
+        "events_acknowledged": entry.events,
+        "events_refused": entry.refused,
+        "last_answer_that_was_not_ok": _PERSONAL.sub("<redacted>", entry.last_words[:_WORDS]),
+    }
+
+
+def _plain(text: str) -> str:
+    return text.replace("[", r"\[")

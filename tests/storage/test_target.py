@@ -1,0 +1,128 @@
+"""A target's name stands for one project, and nothing is sent while it is paused."""
+
+import datetime as dt
+
+import pytest
+
+from snowplow_posthog_dagster.errors import PausedError, SettingsError, TargetError
+from snowplow_posthog_dagster.storage import target
+from snowplow_posthog_dagster.storage.target import TargetIdentity
+from tests.ground import Ground
+
+HERE = TargetIdentity("https://eu.i.posthog.com", "1", "aaaa")
+
+
+def test_the_first_use_records_the_project_without_its_key(ground: Ground) -> None:
+    identity = ground.settings.target_identity
+    target.check_target(ground.workspace, identity)
+    target.check_target(ground.workspace, identity)
+    (entry,) = ground.workspace.control_entries()
+    assert entry["kind"] == "identity" and entry["host"] == ground.posthog.host
+    assert ground.posthog.project_api_key not in str(entry)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        TargetIdentity("https://us.i.posthog.com", "1", "aaaa"),
+        TargetIdentity(HERE.host, "2", "aaaa"),
+        TargetIdentity(HERE.host, "1", "bbbb"),
+    ],
+    ids=["host", "project", "key"],
+)
+def test_another_host_project_or_key_is_refused_until_it_is_accepted(ground: Ground, other: TargetIdentity) -> None:
+    target.check_target(ground.workspace, HERE)
+    with pytest.raises(TargetError, match="accept-key"):
+        target.check_target(ground.workspace, other)
+    target.accept_identity(ground.workspace, other, by="me")
+    target.check_target(ground.workspace, other)
+    with pytest.raises(TargetError):
+        target.check_target(ground.workspace, HERE)
+
+
+def test_a_project_id_that_was_left_out_once_agrees(ground: Ground) -> None:
+    target.check_target(ground.workspace, TargetIdentity(HERE.host, "", HERE.key_fingerprint))
+    target.check_target(ground.workspace, HERE)
+
+
+def test_two_first_users_that_disagree_are_both_refused(ground: Ground) -> None:
+    other = TargetIdentity(HERE.host, "2", "bbbb")
+    for identity in (HERE, other):  # as two runs write that looked before either had written
+        ground.workspace.append_control(target._entry("identity", identity))
+    for identity in (HERE, other):
+        with pytest.raises(TargetError, match="two projects at once"):
+            target.check_target(ground.workspace, identity)
+    target.accept_identity(ground.workspace, other, by="me")
+    target.check_target(ground.workspace, other)
+
+
+def test_two_first_users_that_agree_are_one(ground: Ground) -> None:
+    for _ in range(2):
+        ground.workspace.append_control(target._entry("identity", HERE))
+    target.check_target(ground.workspace, HERE)
+
+
+def test_targets_do_not_meet(ground: Ground) -> None:
+    target.check_target(ground.workspace, HERE)
+    ground.environment = {"POSTHOG_TARGET": "test"}
+    target.check_target(ground.workspace, TargetIdentity("https://other.example", "9", "cccc"))
+
+
+def test_all_targets_of_a_workspace_are_found(ground: Ground) -> None:
+    for name in ("b", "a-b", "a", "a_b"):
+        ground.environment = {"POSTHOG_TARGET": name}
+        for _ in range(3):
+            target.check_target(ground.workspace, HERE)
+            target.resume(ground.workspace, by="me")
+    assert target.targets_in(ground.workspace.bucket, "posthog/") == ["a", "a-b", "a_b", "b"]
+
+
+def test_the_expected_project_must_match(ground: Ground) -> None:
+    ground.environment = {"POSTHOG_EXPECTED_PROJECT": "2"}
+    with pytest.raises(SettingsError, match="POSTHOG_EXPECTED_PROJECT"):
+        _ = ground.settings.target_identity
+    ground.environment = {"POSTHOG_EXPECTED_PROJECT": "1"}
+    assert ground.settings.target_identity.project_id == "1"
+
+
+def test_a_pause_holds_until_it_is_resumed(ground: Ground) -> None:
+    target.refuse_when_paused(ground.workspace)
+    target.pause(ground.workspace, reason="billing", until="", by="ann")
+    with pytest.raises(PausedError, match="ann: billing"):
+        target.refuse_when_paused(ground.workspace)
+    target.resume(ground.workspace, by="ann")
+    target.refuse_when_paused(ground.workspace)
+
+
+def test_a_pause_ends_at_its_time(ground: Ground) -> None:
+    target.pause(ground.workspace, reason="night", until="2999-01-01T01:00:00+01:00", by="ann")
+    found = target.current_pause(ground.workspace)
+    assert found is not None and found.until == "2999-01-01T00:00:00Z"
+    assert target.current_pause(ground.workspace, dt.datetime(2999, 1, 1, tzinfo=dt.UTC)) is None
+
+
+@pytest.mark.parametrize(
+    ("until", "words"), [("tomorrow", "no time"), ("2999-01-01T00:00:00", "no zone"), ("2001-01-01T00:00Z", "passed")]
+)
+def test_a_wrong_end_of_a_pause_is_refused(ground: Ground, until: str, words: str) -> None:
+    with pytest.raises(SettingsError, match=words):
+        target.pause(ground.workspace, reason="r", until=until, by="ann")
+
+
+@pytest.mark.parametrize(
+    ("given", "normal"),
+    [
+        ("eu.i.posthog.com", "https://eu.i.posthog.com"),
+        ("https://EU.i.posthog.com/", "https://eu.i.posthog.com"),
+        ("https://eu.i.posthog.com:443", "https://eu.i.posthog.com"),
+        ("http://127.0.0.1:8000/ph/", "http://127.0.0.1:8000/ph"),
+    ],
+)
+def test_writings_of_one_host_are_one(given: str, normal: str) -> None:
+    assert target.normalised_host(given) == normal
+
+
+@pytest.mark.parametrize("given", ["ftp://x", "https://", "https://user:secret@host", "https://host/?a=1"])
+def test_what_is_no_host_is_refused(given: str) -> None:
+    with pytest.raises(SettingsError):
+        target.normalised_host(given)
