@@ -4,17 +4,19 @@ import dagster as dg
 
 from snowplow_posthog_dagster.assets.batches import ACCOUNTING
 from snowplow_posthog_dagster.assets.graph import GROUP, Graph
-from snowplow_posthog_dagster.assets.metadata import accounting_result, counts_metadata, step_metadata
+from snowplow_posthog_dagster.assets.metadata import acceptance, accounting_result, counts_metadata, step_metadata
 from snowplow_posthog_dagster.assets.run import LoadConfig, day_load
 from snowplow_posthog_dagster.errors import PausedError
 from snowplow_posthog_dagster.loading.day import DayLoad
+from snowplow_posthog_dagster.loading.pacing_leases import BACKFILL_WEIGHT, LIVE_WEIGHT, shared_pace
 from snowplow_posthog_dagster.loading.reports import StepReport
-from snowplow_posthog_dagster.posthog.pacing import Pace
 from snowplow_posthog_dagster.resources.posthog import PostHogResource
 from snowplow_posthog_dagster.resources.s3 import SnowplowS3Resource
+from snowplow_posthog_dagster.storage.state import DayState
 from snowplow_posthog_dagster.storage.target import check_target, current_pause
 
 COMPLETE = "nothing_left"
+_BACKFILL_TAG = "dagster/backfill"
 
 
 def build_events(graph: Graph) -> dg.AssetsDefinition:
@@ -58,7 +60,9 @@ def build_events(graph: Graph) -> dg.AssetsDefinition:
             _refuse_when_paused(load)
             check_target(load.workspace, identity)
             rate = posthog.events_per_second or settings.events_per_second
-            report = load.deliver(client, api_key=api_key, pacer=Pace(rate), options=posthog.options())
+            weight = BACKFILL_WEIGHT if _BACKFILL_TAG in context.run.tags else LIVE_WEIGHT
+            with shared_pace(load.workspace, rate, sender=context.run.run_id, weight=weight) as pacer:
+                report = load.deliver(client, api_key=api_key, pacer=pacer, options=posthog.options())
             state = load.log.state()
         client.close()
         report.counts = state.counts()
@@ -71,8 +75,8 @@ def build_events(graph: Graph) -> dg.AssetsDefinition:
                 "posthog": dg.MetadataValue.url(identity.host),
             },
             check_results=[
-                accounting_result(report, state.problems(), check=ACCOUNTING, key=key, partition=f"{load.day}"),
-                _completeness(report, key, f"{load.day}"),
+                accounting_result(report, state, check=ACCOUNTING, key=key, partition=f"{load.day}"),
+                _completeness(report, state, key, f"{load.day}"),
             ],
         )
 
@@ -89,15 +93,17 @@ def _refuse_when_paused(load: DayLoad) -> None:
         )
 
 
-def _completeness(report: StepReport, key: dg.AssetKey, partition: str) -> dg.AssetCheckResult:
+def _completeness(report: StepReport, state: DayState, key: dg.AssetKey, partition: str) -> dg.AssetCheckResult:
     """Broken, pending and skipped are warnings: they hold nobody up, and somebody should look."""
     skipped = report.counts.objects_skipped
     left = ", ".join(part for part in (report.left, f"{skipped:,} skipped objects" if skipped else "") if part)
+    accepted = acceptance(state, COMPLETE)
+    words = f"left: {left}" if left else "the day is complete"
     return dg.AssetCheckResult(
         passed=not left,
         check_name=COMPLETE,
         asset_key=key,
         severity=dg.AssetCheckSeverity.WARN,
-        description=f"left: {left}" if left else "the day is complete",
-        metadata={"partition": partition, "broken_objects": report.broken[:20]},
+        description=", ".join([words, *accepted.values()]),
+        metadata={"partition": partition, "broken_objects": report.broken[:20], **accepted},
     )

@@ -16,6 +16,7 @@ import typer
 from snowplow_posthog_dagster.commands.terminal import err
 from snowplow_posthog_dagster.loading.day import DayLoad, writer_name
 from snowplow_posthog_dagster.loading.delivery import OpenBatch
+from snowplow_posthog_dagster.loading.pacing_leases import LIVE_WEIGHT, shared_pace
 from snowplow_posthog_dagster.loading.reports import StepReport
 from snowplow_posthog_dagster.loading.setup import (
     archive_of,
@@ -24,7 +25,6 @@ from snowplow_posthog_dagster.loading.setup import (
     delivery_options_of,
     workspace_of,
 )
-from snowplow_posthog_dagster.posthog.pacing import Pace
 from snowplow_posthog_dagster.settings import Settings
 from snowplow_posthog_dagster.storage.leases import DayLease
 from snowplow_posthog_dagster.storage.target import check_target, refuse_when_paused
@@ -119,12 +119,13 @@ def deliver(load: DayLoad, current: Settings, chosen: list[OpenBatch] | None = N
     options = delivery_options_of(current)
     client = capture_client_of(current)
     try:
-        return load.deliver(
-            client,
-            api_key=current.project_api_key,
-            pacer=Pace(current.events_per_second),
-            options=options if chosen is None else replace(options, max_refused_share=1.0),
-            chosen=chosen,
-        )
+        with shared_pace(load.workspace, current.events_per_second, sender=load.writer, weight=LIVE_WEIGHT) as pacer:
+            return load.deliver(
+                client,
+                api_key=current.project_api_key,
+                pacer=pacer,
+                options=options if chosen is None else replace(options, max_refused_share=1.0),
+                chosen=chosen,
+            )
     finally:
         client.close()

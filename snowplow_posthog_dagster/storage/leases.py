@@ -35,8 +35,8 @@ class Live:
     age: float
 
 
-def live_leases(workspace: Workspace, folder: str, own_key: str) -> list[Live]:
-    """The leases under `folder` that are younger than 15 s, measured against `own_key`, just written."""
+def live_leases(workspace: Workspace, folder: str, own_key: str, *, life: float = LIFE_SECONDS) -> list[Live]:
+    """The leases under `folder` that are younger than `life`, measured against `own_key`, just written."""
     listed = list(workspace.bucket.listing(folder))
     own = next((item.modified for item in listed if item.key == own_key), None)
     if own is None:
@@ -44,7 +44,7 @@ def live_leases(workspace: Workspace, folder: str, own_key: str) -> list[Live]:
     found = []
     for item in listed:
         sender, _, role = item.key[len(folder) :].partition("/")
-        if own - item.modified < LIFE_SECONDS:
+        if own - item.modified < life:
             found.append(Live(urllib.parse.unquote(sender), role, own - item.modified))
     return found
 
