@@ -13,7 +13,10 @@ WINDOWS = (
     "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) "
     "Chrome/126.0.0.0 Safari/537.36 Edg/126.0.0.0"
 )
-PIXEL = "Mozilla/5.0 (Linux; Android 13; Pixel 7) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/120.0.6099.43 Mobile Safari/537.36"
+PIXEL = (
+    "Mozilla/5.0 (Linux; Android 13; Pixel 7) AppleWebKit/537.36 (KHTML, like Gecko) "
+    "Chrome/120.0.6099.43 Mobile Safari/537.36"
+)
 
 
 def yauaa(**data):
@@ -49,17 +52,22 @@ def test_what_yauaa_does_not_know_the_next_source_tells():
 @pytest.mark.parametrize(
     ("data", "expected"),
     [
-        ({"operatingSystemName": "Mac OS", "operatingSystemVersion": ">=10.15.7"}, ("Chrome", "Mac OS X", "10.15.7", "Desktop")),
+        ({"operatingSystemName": "Mac OS", "operatingSystemVersion": ">=10.15.7"},
+         ("Chrome", "Mac OS X", "10.15.7", "Desktop")),
         ({"operatingSystemName": "MacOS"}, ("Chrome", "Mac OS X", None, "Desktop")),
         ({"operatingSystemName": "Windows NT", "operatingSystemVersion": "6.1"}, ("Chrome", "Windows", "7", "Desktop")),
-        ({"operatingSystemName": "Windows NT", "operatingSystemVersion": ">=11"}, ("Chrome", "Windows", "11", "Desktop")),
-        ({"operatingSystemName": "Linux", "operatingSystemVersion": "Intel x86_64"}, ("Chrome", "Linux", None, "Desktop")),
+        ({"operatingSystemName": "Windows NT", "operatingSystemVersion": ">=11"},
+         ("Chrome", "Windows", "11", "Desktop")),
+        ({"operatingSystemName": "Linux", "operatingSystemVersion": "Intel x86_64"},
+         ("Chrome", "Linux", None, "Desktop")),
         ({"operatingSystemName": "Ubuntu"}, ("Chrome", "Linux", None, "Desktop")),
         ({"agentName": "Edge", "operatingSystemName": "Windows NT"}, ("Microsoft Edge", "Windows", None, "Desktop")),
         ({"agentName": "Samsung Browser", "deviceClass": "Phone", "operatingSystemName": "Android",
           "operatingSystemVersion": "13"}, ("Samsung Internet", "Android", "13", "Mobile")),
-        ({"agentName": "Safari", "deviceClass": "Phone", "operatingSystemName": "iOS"}, ("Mobile Safari", "iOS", None, "Mobile")),
-        ({"agentName": "Chrome", "deviceClass": "Tablet", "operatingSystemName": "iPadOS"}, ("Chrome iOS", "iOS", None, "Tablet")),
+        ({"agentName": "Safari", "deviceClass": "Phone", "operatingSystemName": "iOS"},
+         ("Mobile Safari", "iOS", None, "Mobile")),
+        ({"agentName": "Chrome", "deviceClass": "Tablet", "operatingSystemName": "iPadOS"},
+         ("Chrome iOS", "iOS", None, "Tablet")),
         ({"agentName": "Vivaldi", "deviceClass": "Game Console"}, ("Vivaldi", None, None, "Console")),
         ({"agentName": "Googlebot", "deviceClass": "Robot"}, ("Googlebot", None, None, None)),
     ],

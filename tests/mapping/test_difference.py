@@ -11,8 +11,8 @@ def test_equal_settings_make_no_difference():
 
 
 def test_a_changed_property_is_counted_and_shown():
-    found = compare(mapper(), mapper({"privacy": {"truncate": {"page_title": 3}}}),
-                    [record(page_title=title) for title in ("Earl Grey", "Assam", "Tea", "Darjeeling", "Oolong")])  # fmt: skip
+    records = [record(page_title=title) for title in ("Earl Grey", "Assam", "Tea", "Darjeeling", "Oolong")]
+    found = compare(mapper(), mapper({"privacy": {"truncate": {"page_title": 3}}}), records)
     assert (found.same, found.twins, found.parts) == (1, 0, {"title": 4})
     assert found.examples["title"] == [("Earl Grey", "Ear"), ("Assam", "Ass"), ("Darjeeling", "Dar")]
 

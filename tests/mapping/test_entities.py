@@ -15,6 +15,7 @@ from tests.mapping.support import (
     properties,
     unstruct,
 )
+from tests.snowplow.samples import contexts
 
 STANDARD = "contexts_com_gitlab_gitlab_standard_1"
 LINK = "unstruct_event_com_snowplowanalytics_snowplow_link_click_1"
@@ -82,11 +83,13 @@ def test_a_damaged_json_column_makes_a_dead_letter(text):
 
 
 def nested(levels):
-    return '{"data":[{"schema":"%s","data":{"a":%s1%s}}]}' % (WEB_PAGE, "[" * levels, "]" * levels)
+    value = "[" * levels + "1" + "]" * levels
+    return contexts((WEB_PAGE, {"a": "VALUE"})).replace('"VALUE"', value)
 
 
 @pytest.mark.parametrize(
-    ("levels", "good"), [(5, True), (8, True), (9, True), (95, True), (96, True), (97, False), (5000, False)]
+    ("levels", "good"),
+    [(5, True), (8, True), (9, True), (95, True), (96, True), (97, False), (5000, False)],
 )
 def test_nesting_is_carried_up_to_the_level_that_posthog_reads(levels, good):
     assert isinstance(outcome(contexts=nested(levels)), Rejected) is not good
@@ -96,8 +99,9 @@ def test_rules_drop_flatten_and_choose_fields():
     rules = {"gitlab_standard": {"carry": "flatten", "prefix": "gitlab_", "fields": ["plan", "namespace_id", "extra"]},
              "com.snowplowanalytics.snowplow/web_page": {"carry": "drop"},
              "link_click": {"fields": ["targetUrl"]}}  # fmt: skip
-    found = properties({"entities": {"rules": rules}}, entities=[(WEB_PAGE, {"id": "p"}), (GITLAB_STANDARD, {
-        "plan": "gold", "namespace_id": None, "extra": {}, "user_id": "u"})], **link_click(targetUrl="t", elementId="e"))  # fmt: skip
+    standard = {"plan": "gold", "namespace_id": None, "extra": {}, "user_id": "u"}
+    entities = [(WEB_PAGE, {"id": "p"}), (GITLAB_STANDARD, standard)]
+    found = properties({"entities": {"rules": rules}}, entities=entities, **link_click(targetUrl="t", elementId="e"))
     assert found["gitlab_plan"] == "gold"
     assert not {"gitlab_namespace_id", "gitlab_extra", "gitlab_user_id", STANDARD} & set(found)
     assert "contexts_com_snowplowanalytics_snowplow_web_page_1" not in found

@@ -31,7 +31,8 @@ def drop(**condition):
         ({"matches": {"br_cookies": "false"}}, {"br_cookies": "0"}, {"br_cookies": "1"}),
         ({"matches": {"gitlab_standard.environment": "staging"}},
          {"entities": [(GITLAB_STANDARD, {"environment": "staging"})]}, {"entities": [(GITLAB_STANDARD, {})]}),
-        ({"bot": ["iab"]}, {"derived": [(IAB, {"spiderOrRobot": True})]}, {"derived": [(IAB, {"spiderOrRobot": False})]}),
+        ({"bot": ["iab"]}, {"derived": [(IAB, {"spiderOrRobot": True})]},
+         {"derived": [(IAB, {"spiderOrRobot": False})]}),
         ({"bot": ["yauaa"]}, {"derived": [(YAUAA, {"deviceClass": "Robot Mobile"})]},
          {"derived": [(YAUAA, {"deviceClass": "Phone"})]}),
         ({"bot": ["yauaa"]}, {"derived": [(YAUAA, {"agentClass": "Hacker"})]}, {}),
@@ -86,7 +87,8 @@ def test_the_sample_is_the_same_on_every_day_and_another_with_another_salt():
 
 @pytest.mark.parametrize(
     "columns",
-    [{"user_id": "ada"}, {"domain_userid": "ada"}, {"network_userid": "ada"}, {"user_id": "bob", "domain_userid": "ada"},
+    [{"user_id": "ada"}, {"domain_userid": "ada"}, {"network_userid": "ada"},
+     {"user_id": "bob", "domain_userid": "ada"},
      {"contexts": contexts((CLIENT_SESSION, {"userId": "ada"}))}],
 )  # fmt: skip
 def test_the_records_of_a_forgotten_person_are_filtered(columns):

@@ -20,7 +20,8 @@ def report():
             event="page_view" if number % 4 else "page_ping", event_id="", txn_id=str(number),
             domain_userid=f"user-{number % 10}" if number % 2 else "", domain_sessionid=f"session-{number % 5}",
             collector_tstamp=minute, derived_tstamp=minute, useragent="Googlebot" if number % 10 == 9 else "",
-            page_urlquery="utm_source=x" if number % 3 == 0 else "", contexts=contexts((WEB_PAGE, {"id": "p"}))))  # fmt: skip
+            page_urlquery="utm_source=x" if number % 3 == 0 else "",
+            contexts=contexts((WEB_PAGE, {"id": "p"}))))  # fmt: skip
     profile.add(record(txn_id="no number"))
     profile.add(Rejected(0, 1, 0, b"half a line", ()))
     return profile.report()
@@ -34,7 +35,8 @@ def test_every_record_is_counted_once(report):
 
 def test_shares_are_of_the_events_that_are_sent(report):
     assert report.shares == {
-        "distinct_id": 40 / 65, "session": 1.0, "place": 0.0, "campaign": pytest.approx(22 / 65, abs=0.02), "person_profile": 0.0,
+        "distinct_id": 40 / 65, "session": 1.0, "place": 0.0, "campaign": pytest.approx(22 / 65, abs=0.02),
+        "person_profile": 0.0,
     }  # fmt: skip
     assert report.users == 4 + 25
     assert report.sessions == 5
@@ -43,7 +45,7 @@ def test_shares_are_of_the_events_that_are_sent(report):
 def test_entities_and_the_bytes_of_every_property(report):
     assert report.entities == {"contexts_com_snowplowanalytics_snowplow_web_page_1": 65}
     assert report.bytes_by_property["platform"] == 65 * len('"platform":"web",')
-    assert list(report.bytes_by_property)[0] == "contexts_com_snowplowanalytics_snowplow_web_page_1"
+    assert next(iter(report.bytes_by_property)) == "contexts_com_snowplowanalytics_snowplow_web_page_1"
 
 
 def test_what_other_policies_would_send(report):

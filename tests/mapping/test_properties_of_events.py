@@ -90,7 +90,8 @@ RULES = {
 ALL_SETTINGS = [
     {},
     {"privacy": {"preset": "strict"}, "geo": "none"},
-    {"entities": {"rules": RULES}, "geo": "posthog", "identity": {"duplicates": "keep_all", "person_profiles": "always"}},
+    {"entities": {"rules": RULES}, "geo": "posthog",
+     "identity": {"duplicates": "keep_all", "person_profiles": "always"}},
     {"privacy": {"drop": ["event_id", "event_name"], "truncate": {"user_ipaddress": "ip", "page_title": 3}},
      "properties": {"drop": ["useragent", "$device_type"], "parse_user_agent": False},
      "identity": {"person_properties": {"set": {"plan": "gitlab_standard.plan"}, "force_history": True}},

@@ -15,9 +15,11 @@ from tests.mapping.support import WEB_PAGE, event, mapped, mapper, outcome, prop
 from tests.snowplow.samples import contexts, record
 
 MAPPING = mapper().for_object(object_id="0" * 32, archive_day="2022-06-06")
-ODD = ["", "0", "1", "7", "-3", "+5", "007", "2147483647", "2147483648", "9" * 30, "1.5", "-0.0", "1E-5", "1e400", "nan",
-       "inf", "1_000", " 3", "3 ", "٣", "0x10", "true", "2022-06-06 04:00:00", "2022-06-06 04:00:00.123", "2022-02-30 04:00:00.123",
-       "2022-06-06T04:00:00.123Z", "0000-01-01 00:00:00.000", "2022-06-06 24:00:00.000", "2022-06-06 04:00:00.1234567890", "masked",
+ODD = ["", "0", "1", "7", "-3", "+5", "007", "2147483647", "2147483648", "9" * 30, "1.5", "-0.0", "1E-5", "1e400",
+       "nan", "inf", "1_000", " 3", "3 ", "٣", "0x10", "true", "2022-06-06 04:00:00", "2022-06-06 04:00:00.123",
+       "2022-02-30 04:00:00.123",
+       "2022-06-06T04:00:00.123Z", "0000-01-01 00:00:00.000", "2022-06-06 24:00:00.000",
+       "2022-06-06 04:00:00.1234567890", "masked",
        "{}", "&&&", "\x00", "1\x00", "2022-06-06 04:00:00.\x0023"]  # fmt: skip
 TYPED = [column.name for column in COLUMNS if column.kind is not Kind.TEXT]
 
@@ -37,7 +39,9 @@ def test_the_parser_and_the_mapping_agree_on_what_is_good(columns):
 
 
 def assert_typed_alike(made: Record, parsed):
-    found = orjson.loads(MAPPING(made).event)["properties"]
+    mapped_again = MAPPING(made)
+    assert isinstance(mapped_again, Mapped)
+    found = orjson.loads(mapped_again.event)["properties"]
     for name in ("txn_id", "doc_width", "se_value", "tr_total", "br_cookies", "dvce_ismobile"):
         assert found.get(name) == parsed.get(name), name
 

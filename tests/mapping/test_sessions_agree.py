@@ -29,7 +29,7 @@ NAMED = {
 }
 LEFT_OUT_BY_SNOWPLOW = {
     "NULL page_view_id": "Snowplow leaves out web events without a page view id",
-    "late arriving: device created/sent >3 days": "Snowplow leaves out what was sent more than 3 days after it happened",
+    "late arriving: device created/sent >3 days": "Snowplow leaves out what was sent 3 days after it happened",
 }
 
 

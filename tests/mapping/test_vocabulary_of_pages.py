@@ -130,7 +130,8 @@ def test_the_enrichment_comes_before_the_query():
 
 def test_places_have_the_names_of_posthogs_own_lookup():
     found = properties(geo_country="DE", geo_region="NW", geo_region_name="North Rhine-Westphalia", geo_city="Köln",
-                       geo_zipcode="50667", geo_latitude="50.9", geo_longitude="6.9", geo_timezone="Europe/Berlin")  # fmt: skip
+                       geo_zipcode="50667", geo_latitude="50.9", geo_longitude="6.9",
+                       geo_timezone="Europe/Berlin")  # fmt: skip
     assert {name: value for name, value in found.items() if name.startswith("$geoip")} == {
         "$geoip_country_code": "DE", "$geoip_country_name": "Germany", "$geoip_continent_code": "EU",
         "$geoip_continent_name": "Europe", "$geoip_subdivision_1_code": "NW",
