@@ -6,10 +6,10 @@
 Columns: uuid, event, distinct_id, timestamp, created_at, properties (as JSON text), properties.name,
 properties.`odd name`, properties['name'], $session_id, person_mode. Operators: AND OR NOT, = == != <> < <= > >=,
 [NOT] IN (...), [NOT] LIKE, ILIKE, IS [NOT] NULL, + and - with numbers or INTERVAL n SECOND|MINUTE|HOUR|DAY.
-Functions: those in `FUNCTIONS` and `AGGREGATES`. `{name}` stands for a value given beside the query. As in PostHog
+Functions: those in `hogql_terms`. `{name}` stands for a value given beside the query. As in PostHog
 a query without LIMIT answers 100 rows, and never more than 50,000; times are UTC.
 
-Only what is listed reaches SQLite: names come from tables in this module, every literal is a bound parameter.
+Only what is listed reaches SQLite: names come from the tables in `hogql_terms`, every literal is a bound parameter.
 """
 
 import re
@@ -18,7 +18,21 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, NamedTuple
 
-from snowplow_posthog_dagster.sandbox.timestamps import DAY, HOUR, SECOND, parse, to_text
+from snowplow_posthog_dagster.sandbox.hogql_terms import (
+    AGGREGATES,
+    COLUMNS,
+    FUNCTIONS,
+    TIME_FUNCTIONS,
+    UNITS,
+    Expression,
+    HogQLError,
+    as_time,
+    bound,
+    joined,
+    literal,
+    meet,
+)
+from snowplow_posthog_dagster.sandbox.timestamps import SECOND, to_text
 
 DEFAULT_ROWS = 100
 MOST_ROWS = 50_000
@@ -29,56 +43,6 @@ TOKEN = re.compile(
     re.VERBOSE,
 )
 ESCAPES = {"n": "\n", "t": "\t", "0": "\0", "r": "\r"}
-UNITS = {"second": SECOND, "minute": 60 * SECOND, "hour": HOUR, "day": DAY, "week": 7 * DAY}
-
-COLUMNS = {
-    "uuid": ("events.uuid", "uuid"),
-    "event": ("events.event", "string"),
-    "distinct_id": ("events.distinct_id", "string"),
-    "timestamp": ("events.timestamp", "time"),
-    "created_at": ("events.arrived", "time"),
-    "properties": ("properties.properties", "string"),
-    "$session_id": ("events.session_id", "string"),
-    "person_mode": ("events.person_mode", "string"),
-}
-# Name: SQL of the argument, kind of the result.
-FUNCTIONS = {
-    "toDate": ("({0} / 86400000000)", "date"),
-    "toStartOfDay": ("({0} / 86400000000 * 86400000000)", "time"),
-    "toStartOfHour": ("({0} / 3600000000 * 3600000000)", "time"),
-    "toDateTime": ("{0}", "time"),
-    "toUnixTimestamp": ("({0} / 1000000)", "number"),
-    "toUnixTimestamp64Milli": ("({0} / 1000)", "number"),
-    "toUUID": ("{0}", "uuid"),
-    "toString": ("{0}", "string"),
-    "lower": ("lower({0})", "string"),
-    "length": ("length({0})", "number"),
-}
-TIME_FUNCTIONS = {"toDate", "toStartOfDay", "toStartOfHour", "toDateTime", "toUnixTimestamp", "toUnixTimestamp64Milli"}
-AGGREGATES = {
-    "count": "count({0})",
-    "uniq": "count(DISTINCT {0})",
-    "uniqExact": "count(DISTINCT {0})",
-    "countIf": "coalesce(sum({0}), 0)",
-    "sum": "sum({0})",
-    "min": "min({0})",
-    "max": "max({0})",
-    "any": "min({0})",
-}
-
-
-class HogQLError(Exception):
-    """The query is not HogQL, or not of the part that the stand-in knows; PostHog would answer 400."""
-
-
-class Expression(NamedTuple):
-    """SQL with its bound values. A `literal` stays as it was written: its neighbour decides what it means."""
-
-    sql: str
-    kind: str
-    values: tuple[Any, ...] = ()
-    name: str = ""
-    literal: Any = None
 
 
 @dataclass(frozen=True)
@@ -164,27 +128,27 @@ class _Parser:
             clauses.append(condition._replace(sql=f" AND ({condition.sql})"))
         if self._word("group"):
             self._need("by")
-            clauses.append(_joined(" GROUP BY ", self._list(self._or)))
+            clauses.append(joined(" GROUP BY ", self._list(self._or)))
         if self._word("having"):
             condition = self._or()
             clauses.append(condition._replace(sql=f" HAVING {condition.sql}"))
         if self._word("order"):
             self._need("by")
-            clauses.append(_joined(" ORDER BY ", self._list(self._order)))
+            clauses.append(joined(" ORDER BY ", self._list(self._order)))
         limit = min(self._count(), MOST_ROWS) if self._word("limit") else DEFAULT_ROWS
         offset = self._count() if self._word("offset") else 0
         if self._position < len(self._tokens):
             raise HogQLError(f"Syntax error at {self._tokens[self._position].text!r}")
         selected = ", ".join(column.sql for column in columns)
-        bound = [value for column in columns for value in column.values]
-        bound += [*source_values, *(value for clause in clauses for value in clause.values), limit + 1, offset]
+        values = [value for column in columns for value in column.values]
+        values += [*source_values, *(value for clause in clauses for value in clause.values), limit + 1, offset]
         sql = f"SELECT {distinct}{selected} {source}{''.join(clause.sql for clause in clauses)} LIMIT ? OFFSET ?"
         names = [column.name for column in columns]
-        return Query(sql, tuple(bound), names, [column.kind for column in columns], limit, offset)
+        return Query(sql, tuple(values), names, [column.kind for column in columns], limit, offset)
 
     def _column(self) -> Expression:
         start = self._position
-        expression = _bound(self._or())
+        expression = bound(self._or())
         written = "".join(token.text for token in self._tokens[start : self._position])
         if self._word("as"):
             written = self._next().text.strip('`"')
@@ -241,25 +205,25 @@ class _Parser:
         if sign.kind == "sign" and sign.text in {"=", "==", "!=", "<>", "<", "<=", ">", ">="}:
             self._position += 1
             right = self._sum()
-            left, right = _meet(left, right)
+            left, right = meet(left, right)
             return Expression(f"({left.sql} {sign.text} {right.sql})", "number", left.values + right.values)
         return left
 
     def _membership(self, left: Expression, negated: str) -> Expression:
         if self._peek().kind == "value":
-            members = [_literal(value) for value in self._given(self._next(), list)]
+            members = [literal(value) for value in self._given(self._next(), list)]
         else:
             opening, closing = ("[", "]") if self._peek().text == "[" else ("(", ")")
             self._sign(opening)
             members = self._list(self._sum)
             self._sign(closing)
-        members = [_meet(left, member)[1] for member in members]
+        members = [meet(left, member)[1] for member in members]
         listed = ", ".join(member.sql for member in members)
         values = tuple(value for member in members for value in member.values)
         return Expression(f"({left.sql} {negated}IN ({listed}))", "number", left.values + values)
 
     def _likeness(self, left: Expression, negated: str, word: str) -> Expression:
-        pattern = _bound(self._sum())
+        pattern = bound(self._sum())
         if word == "ilike":
             sql = f"({left.sql} {negated}LIKE {pattern.sql} ESCAPE '\\')"
             return Expression(sql, "number", left.values + pattern.values)
@@ -271,9 +235,9 @@ class _Parser:
         left = self._operand()
         while (sign := self._peek()).text in {"+", "-"} and sign.kind == "sign":
             self._position += 1
-            right = _bound(self._operand())
+            right = bound(self._operand())
             kind = left.kind if left.kind == "time" else "number"
-            left = Expression(f"({_bound(left).sql} {sign.text} {right.sql})", kind, left.values + right.values)
+            left = Expression(f"({bound(left).sql} {sign.text} {right.sql})", kind, left.values + right.values)
         return left
 
     # Operands.
@@ -281,17 +245,17 @@ class _Parser:
     def _operand(self) -> Expression:
         token = self._next()
         if token.kind == "number":
-            return _literal(float(token.text) if "." in token.text else int(token.text))
+            return literal(float(token.text) if "." in token.text else int(token.text))
         if token.kind == "string":
-            return _literal(_unquote(token.text))
+            return literal(_unquote(token.text))
         if token.kind == "value":
-            return _literal(self._given(token, (str, int, float, bool)))
+            return literal(self._given(token, (str, int, float, bool)))
         if token.text == "(":
             inside = self._or()
             self._sign(")")
             return inside
         if token.text == "-":
-            operand = _bound(self._operand())
+            operand = bound(self._operand())
             return Expression(f"(-{operand.sql})", "number", operand.values)
         if token.kind == "name" and token.text.lower() == "interval":
             return self._interval()
@@ -355,7 +319,7 @@ class _Parser:
         if name in AGGREGATES:
             kind = argument.kind if name in {"min", "max", "any"} else "number"
             return Expression(AGGREGATES[name].format(distinct + argument.sql), kind, argument.values)
-        argument = _as_time(argument) if name in TIME_FUNCTIONS else argument
+        argument = as_time(argument) if name in TIME_FUNCTIONS else argument
         template, kind = FUNCTIONS[name]
         return Expression(template.format(argument.sql), kind, argument.values)
 
@@ -398,52 +362,3 @@ class _Parser:
     def _sign(self, sign: str) -> None:
         if self._next().text != sign:
             raise HogQLError(f"Syntax error: {sign!r} expected")
-
-
-def _literal(value: Any) -> Expression:
-    return Expression("?", "literal", (value,), literal=value)
-
-
-def _bound(expression: Expression) -> Expression:
-    if expression.kind != "literal":
-        return expression
-    return expression._replace(kind="string" if isinstance(expression.literal, str) else "number")
-
-
-def _joined(word: str, parts: list[Expression]) -> Expression:
-    bound = tuple(value for part in parts for value in part.values)
-    return Expression(word + ", ".join(part.sql for part in parts), "", bound)
-
-
-def _meet(left: Expression, right: Expression) -> tuple[Expression, Expression]:
-    """Give a literal the meaning of what it is compared with: a time, a day, a uuid."""
-    if left.kind == "literal" and right.kind != "literal":
-        return _meaning(left, right.kind), right
-    if right.kind == "literal":
-        return left, _meaning(right, left.kind)
-    return left, right
-
-
-def _meaning(literal: Expression, kind: str) -> Expression:
-    if kind == "time":
-        return _as_time(literal)
-    if kind == "date":
-        moment = _as_time(literal)
-        return Expression("?", "date", (moment.values[0] // DAY,))
-    if kind == "uuid":
-        return Expression("?", "uuid", (str(literal.literal).lower(),))
-    return _bound(literal)
-
-
-def _as_time(expression: Expression) -> Expression:
-    """Microseconds of a literal time; what is a time already stays."""
-    if expression.kind != "literal":
-        if expression.kind not in {"time", "date"}:
-            raise HogQLError("A time is expected here")
-        factor = f"({expression.sql} * 86400000000)" if expression.kind == "date" else expression.sql
-        return expression._replace(sql=factor, kind="time")
-    literal = expression.literal
-    moment = parse(literal)[0] if isinstance(literal, str) else int(literal * SECOND)
-    if moment is None:
-        raise HogQLError(f"Cannot parse a time from {expression.literal!r}")
-    return Expression("?", "time", (moment,))

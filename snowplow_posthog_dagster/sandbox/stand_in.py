@@ -19,7 +19,8 @@ from snowplow_posthog_dagster.sandbox import reports
 from snowplow_posthog_dagster.sandbox.bodies import RefusedError
 from snowplow_posthog_dagster.sandbox.capture import CapturedEvent, Outcome, Request, capture
 from snowplow_posthog_dagster.sandbox.faults import Capacity, Fault, FaultPlan, Limit
-from snowplow_posthog_dagster.sandbox.hogql import HogQLError, translate
+from snowplow_posthog_dagster.sandbox.hogql import translate
+from snowplow_posthog_dagster.sandbox.hogql_terms import HogQLError
 from snowplow_posthog_dagster.sandbox.projects import PERSONAL_API_KEY, Project, default_projects, sort_out
 from snowplow_posthog_dagster.sandbox.store import RequestRow, Store
 from snowplow_posthog_dagster.sandbox.timestamps import SECOND

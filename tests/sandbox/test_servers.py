@@ -184,6 +184,26 @@ def test_a_file_dropped_into_the_folder_is_an_object(sandbox):
     assert [item["Key"] for item in found] == ["dropped.gz"]
 
 
+def test_the_environment_is_all_that_the_code_location_needs(sandbox):
+    sandbox.up()
+    s3, posthog = (server.address for server in sandbox.status())
+    assert sandbox.environment() == {
+        "AWS_ACCESS_KEY_ID": "sandbox",
+        "AWS_SECRET_ACCESS_KEY": "sandbox-secret",
+        "AWS_REGION": "us-east-1",
+        "AWS_ENDPOINT_URL_S3": s3,
+        "AWS_S3_SNOWPLOW_BUCKET": "snowplow-archive",
+        "SNOWPLOW_POSTHOG_WORKSPACE": "s3://snowplow-workspace/posthog",
+        "POSTHOG_HOST": posthog,
+        "POSTHOG_PROJECT_API_KEY": "phc_sandbox",
+        "POSTHOG_PERSONAL_API_KEY": "phx_sandbox",
+        "POSTHOG_PROJECT_ID": "1",
+        "POSTHOG_TARGET": "sandbox",
+        "POSTHOG_BACKFILL_START_DATE": "2021-02-01",
+        "DAGSTER_HOME": str(sandbox.root / "dagster_home"),
+    }
+
+
 def test_before_the_first_start_there_is_no_environment(sandbox):
     with pytest.raises(SettingsError, match="never started"):
         sandbox.environment()
