@@ -10,8 +10,10 @@ from snowplow_posthog_dagster.assets.events import build_events
 from snowplow_posthog_dagster.assets.graph import Graph
 from snowplow_posthog_dagster.assets.manifest import build_manifest
 from snowplow_posthog_dagster.automation.new_files import build_new_files_sensor
+from snowplow_posthog_dagster.automation.slack_alerts import build_slack_sensors
 from snowplow_posthog_dagster.resources.posthog import PostHogResource
 from snowplow_posthog_dagster.resources.s3 import SnowplowS3Resource
+from snowplow_posthog_dagster.resources.slack import AlertSlackResource
 from snowplow_posthog_dagster.settings import Settings, load
 
 
@@ -27,10 +29,14 @@ def build_definitions(settings: Settings) -> dg.Definitions:
             build_events(graph),
             graph.posthog_spec(),
         ],
-        sensors=[build_new_files_sensor(graph)],
+        sensors=[build_new_files_sensor(graph), *build_slack_sensors(graph)],
         resources={
             "s3": SnowplowS3Resource(**settings.file.s3.model_dump()),
             "posthog": PostHogResource(**delivery),
+            "slack": AlertSlackResource(
+                token=dg.EnvVar("SLACK_BOT_TOKEN") if settings.environment.slack_bot_token else "",
+                base_url=settings.file.alerts.slack_api_url,
+            ),
         },
     )
 

@@ -144,6 +144,28 @@ class AutomationSection(Section):
     priority: int = 10
 
 
+class AlertsSection(Section):
+    """Who is told what in Slack: `channels` by the owners of assets, `thresholds` (failures in a row) by assets."""
+
+    channels: dict[str, str] = Field(default_factory=dict)
+    default_channel: str = "#data-alerts"
+    threshold: int = Field(1, ge=1)
+    thresholds: dict[str, int] = Field(default_factory=dict)
+    checks: list[str] = Field(
+        default_factory=lambda: ["broken_objects", "hours_present", "records_present", "posthog_errors", "reconciled"]
+    )
+    repeat_minutes: float = Field(60.0, ge=0)
+    outside_production: bool = False
+    all_code_locations: bool = False
+    webserver_url: str | None = None
+    slack_api_url: str | None = None
+    seconds: int = Field(30, ge=5, le=3600)
+
+    def threshold_of(self, asset: str) -> int:
+        """How many failures in a row of this asset are told of; `asset` is its key with slashes."""
+        return self.thresholds.get(asset, self.thresholds.get(asset.rsplit("/", 1)[-1], self.threshold))
+
+
 class SettingsFile(Section):
     """The settings file; every section is optional."""
 
@@ -154,6 +176,7 @@ class SettingsFile(Section):
     delivery: DeliverySection = DeliverySection()
     mapping: MappingSettings = MappingSettings()
     automation: AutomationSection = AutomationSection()
+    alerts: AlertsSection = AlertsSection()
     owners: list[str] = Field(default_factory=lambda: ["team:data"])
 
 
@@ -238,7 +261,7 @@ class Settings:
 
     @property
     def starts_automation(self) -> bool:
-        """Whether sensors and schedules run from the first start of an instance (`make dev`); normally they ship stopped."""
+        """Whether the sensor and the schedules run from the first start of an instance (`make dev`)."""
         return self.environment.snowplow_posthog_start_automation
 
     @property

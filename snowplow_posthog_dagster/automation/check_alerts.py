@@ -1,0 +1,96 @@
+"""Checks that fail while runs succeed: a broken object, an hour without records, errors of PostHog, a gap.
+
+Every evaluation since the last look counts, not only the newest: within half a minute a backfill evaluates a check
+for many days. One message per check and look, naming the days; another when the days pass again.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import dagster as dg
+
+from snowplow_posthog_dagster.assets.graph import Graph
+from snowplow_posthog_dagster.automation.alert_memory import AlertMemory, OpenAlert
+from snowplow_posthog_dagster.automation.alert_words import days, message
+from snowplow_posthog_dagster.automation.failures import channels_of
+
+_EVALUATIONS = 500
+
+
+class Evaluation(NamedTuple):
+    """One evaluation of a check, for a day."""
+
+    number: int
+    partition: str
+    passed: bool
+    words: str
+
+
+def watch_checks(memory: AlertMemory, context: dg.SensorEvaluationContext, graph: Graph, now: float) -> int:
+    """Tell of the checks that began to fail or pass again since the last look; returns how many fail anew."""
+    failing = 0
+    for key, owners in _watched(context, graph):
+        name = f"{key.asset_key.to_user_string()}|{key.name}"
+        seen = memory.checks_seen.get(name, 0)
+        new = sorted(_evaluations(context.instance, key, seen))
+        memory.checks_seen[name] = max([seen, *(one.number for one in new)])
+        failing += _tell(memory, graph, key, channels_of(graph, owners), new, now)
+    return failing
+
+
+def _watched(context: dg.SensorEvaluationContext, graph: Graph) -> Iterator[tuple[dg.AssetCheckKey, list[str]]]:
+    """The checks that alert, with the owners of their assets; blocking ones fail the run and are told as such."""
+    repository = context.repository_def
+    wanted = set(graph.settings.file.alerts.checks)
+    if repository is None:
+        return
+    for definition in repository.assets_defs_by_key.values():
+        owners = {spec.key: list(spec.owners) for spec in definition.specs}
+        for spec in definition.check_specs:
+            if spec.name in wanted and not spec.blocking:
+                yield spec.key, owners.get(spec.asset_key, [])
+
+
+def _evaluations(instance: dg.DagsterInstance, key: dg.AssetCheckKey, after: int) -> Iterator[Evaluation]:
+    for record in instance.event_log_storage.get_asset_check_execution_history(key, limit=_EVALUATIONS):
+        event = record.event.dagster_event if record.event else None
+        if record.id <= after or event is None:
+            continue
+        data = event.event_specific_data
+        if isinstance(data, dg.AssetCheckEvaluation):
+            partition = data.metadata.get("partition")
+            day = str(partition.value) if partition is not None else ""
+            yield Evaluation(record.id, day, data.passed, data.description or "")
+
+
+def _tell(
+    memory: AlertMemory, graph: Graph, key: dg.AssetCheckKey, channels: list[str], new: list[Evaluation], now: float
+) -> int:
+    section = graph.settings.file.alerts
+    last = {one.partition: one for one in new}
+    open_days = {
+        alert.partitions[0]: name
+        for name, alert in memory.open.items()
+        if alert.kind == "check" and alert.check == key.name and alert.asset == key.asset_key.to_user_string()
+    }
+    bad = [one for day, one in last.items() if not one.passed and day not in open_days]
+    good = [day for day, one in last.items() if one.passed and day in open_days]
+    asset = key.asset_key.to_user_string()
+    if bad:
+        which = days([one.partition for one in bad])
+        headline = f":large_yellow_circle: check *{key.name}* of {asset} fails for {which}"
+        text = message(headline, bad[-1].words, _next_step(key.name), chapter=key.name.replace("_", "-"), link="")
+        memory.say(channels, text, now=now, fallback=section.default_channel)
+    for one in bad:
+        alert = OpenAlert("check", asset, [one.partition], channels, now, now, check=key.name)
+        memory.open[f"check|{asset}|{key.name}|{one.partition}"] = alert
+    if good:
+        text = f":large_green_circle: check *{key.name}* of {asset} passes again for {days(good)}"
+        memory.say(channels, text, now=now, fallback=section.default_channel)
+    for day in good:
+        del memory.open[open_days[day]]
+    return len(bad)
+
+
+def _next_step(check: str) -> str:
+    return f"the check's page says what to do; the runbook has a chapter on `{check}`"
