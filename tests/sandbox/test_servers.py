@@ -198,7 +198,7 @@ def test_the_environment_is_all_that_the_code_location_needs(sandbox):
         "POSTHOG_PROJECT_API_KEY": "phc_sandbox",
         "POSTHOG_PERSONAL_API_KEY": "phx_sandbox",
         "POSTHOG_PROJECT_ID": "1",
-        "POSTHOG_TARGET": "sandbox",
+        "POSTHOG_TARGET": "default",
         "POSTHOG_BACKFILL_START_DATE": "2021-02-01",
         "DAGSTER_HOME": str(sandbox.root / "dagster_home"),
     }
