@@ -50,9 +50,7 @@ def build_batches(graph: Graph) -> dg.AssetsDefinition:
         context.log.info(f"{load.day}: {report.summary()}")
         return dg.MaterializeResult(
             metadata={**counts_metadata(report.counts), **step_metadata(report)},
-            check_results=[
-                accounting_result(report, state.problems(), check=ACCOUNTING, key=key, partition=f"{load.day}")
-            ],
+            check_results=[accounting_result(report, state, check=ACCOUNTING, key=key, partition=f"{load.day}")],
         )
 
     return posthog_batches

@@ -3,6 +3,7 @@
 Numbers are plain ints and floats, because Dagster plots those per partition.
 """
 
+import datetime as dt
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +11,7 @@ import dagster as dg
 
 from snowplow_posthog_dagster.loading.reports import StepReport, hours_table
 from snowplow_posthog_dagster.storage.counts import Counts
+from snowplow_posthog_dagster.storage.state import DayState
 
 Metadata = dict[str, Any]
 
@@ -71,15 +73,26 @@ def step_metadata(report: StepReport) -> Metadata:
 
 
 def accounting_result(
-    report: StepReport, problems: list[str], *, check: str, key: dg.AssetKey, partition: str
+    report: StepReport, state: DayState, *, check: str, key: dg.AssetKey, partition: str
 ) -> dg.AssetCheckResult:
-    """The accounting check: an error only when a sum does not add up; then downstream steps are blocked."""
+    """The accounting check: an error only when a sum does not add up; then downstream steps are blocked.
+
+    While an operator has accepted it for the day (`check acknowledge`), it warns and says who, until when and why.
+    """
+    problems = state.problems()
     words = "every record is in exactly one place" if not problems else "; ".join(problems[:5])
+    accepted = acceptance(state, check)
     return dg.AssetCheckResult(
         passed=not problems,
         check_name=check,
         asset_key=key,
-        severity=dg.AssetCheckSeverity.ERROR,
-        description=words,
-        metadata={"partition": partition, "summary": report.summary(), "problems": problems[:50]},
+        severity=dg.AssetCheckSeverity.WARN if accepted else dg.AssetCheckSeverity.ERROR,
+        description=", ".join([words, *accepted.values()]),
+        metadata={"partition": partition, "summary": report.summary(), "problems": problems[:50], **accepted},
     )
+
+
+def acceptance(state: DayState, check: str) -> dict[str, str]:
+    """Who accepted a failing check of the day, until when and why, as metadata; empty when nobody did."""
+    found = state.acknowledged_check(check, f"{dt.datetime.now(dt.UTC):%Y-%m-%d}")
+    return {"acknowledged": f"accepted by {found.by} until {found.until}: {found.reason}"} if found else {}

@@ -34,7 +34,14 @@ def skip(day: Day, key: ObjectName, reason: Reason) -> None:
     """Give up on an archive object: it no longer keeps the day open, and what was not sent is withdrawn."""
 
     def entry(found: ObjectState) -> Entry:
-        return Skip(object=found.object_id, revision=next_revision(found), reason=reason, by=me(), at=timestamp_text())
+        return Skip(
+            object=found.object_id,
+            revision=next_revision(found),
+            key=found.key,
+            reason=reason,
+            by=me(),
+            at=timestamp_text(),
+        )
 
     _write(day, key, entry)
 
@@ -43,7 +50,9 @@ def unskip(day: Day, key: ObjectName) -> None:
     """Take a skip back: the object is transformed and sent by the next run."""
 
     def entry(found: ObjectState) -> Entry:
-        return Unskip(object=found.object_id, revision=next_revision(found), by=me(), at=timestamp_text())
+        return Unskip(
+            object=found.object_id, revision=next_revision(found), key=found.key, by=me(), at=timestamp_text()
+        )
 
     _write(day, key, entry)
 

@@ -89,39 +89,43 @@ class Gone(msgspec.Struct, frozen=True, tag_field="kind", tag="gone", kw_only=Tr
     at: str
 
 
-class Skip(msgspec.Struct, frozen=True, tag_field="kind", tag="skip", kw_only=True):
+class Skip(msgspec.Struct, frozen=True, tag_field="kind", tag="skip", kw_only=True, omit_defaults=True):
     """An operator gave up on an object, with a reason."""
 
     object: str
     revision: int
+    key: str = ""
     reason: str
     by: str
     at: str
 
 
-class Unskip(msgspec.Struct, frozen=True, tag_field="kind", tag="unskip", kw_only=True):
+class Unskip(msgspec.Struct, frozen=True, tag_field="kind", tag="unskip", kw_only=True, omit_defaults=True):
     """An operator took a skip back: the object is pending again."""
 
     object: str
     revision: int
+    key: str = ""
     by: str
     at: str
 
 
-class Remap(msgspec.Struct, frozen=True, tag_field="kind", tag="remap", kw_only=True):
+class Remap(msgspec.Struct, frozen=True, tag_field="kind", tag="remap", kw_only=True, omit_defaults=True):
     """An operator asked for an object to be done again under the current settings."""
 
     object: str
     revision: int
+    key: str = ""
     by: str
     at: str
 
 
-class Forget(msgspec.Struct, frozen=True, tag_field="kind", tag="forget", kw_only=True):
+class Forget(msgspec.Struct, frozen=True, tag_field="kind", tag="forget", kw_only=True, omit_defaults=True):
     """A person was forgotten: the object is done again; the events of `acknowledged` uuids are not sent again."""
 
     object: str
     revision: int
+    key: str = ""
     acknowledged: list[str]
     by: str
     at: str

@@ -1,0 +1,206 @@
+"""An operator's commands, as they are typed: what they say and what they leave in the workspace."""
+
+import datetime as dt
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from snowplow_posthog_dagster.cli import app
+from snowplow_posthog_dagster.sandbox.client import StandInClient
+from snowplow_posthog_dagster.sandbox.faults import Fault
+from snowplow_posthog_dagster.storage.entries import Done
+from tests.ground import DAY, Ground, lines_of, user_line
+
+TODAY = dt.datetime.now(dt.UTC).date()
+
+
+class Typed:
+    """Types commands on a ground."""
+
+    def __init__(self, ground: Ground, monkeypatch: pytest.MonkeyPatch, s3: dict[str, str]) -> None:
+        self.ground = ground
+        self._monkeypatch = monkeypatch
+        self._s3 = s3
+
+    def __call__(self, *words: str) -> Result:
+        for name in [name for name in os.environ if name.startswith(("POSTHOG_", "SNOWPLOW_POSTHOG_"))]:
+            self._monkeypatch.delenv(name)
+        for name, value in {**self._s3, **self.ground.variables()}.items():
+            self._monkeypatch.setenv(name, value)
+        return CliRunner().invoke(app, list(words), catch_exceptions=False)
+
+
+@pytest.fixture
+def typed(ground: Ground, monkeypatch: pytest.MonkeyPatch, s3_environment: dict[str, str], tmp_path: Path) -> Typed:
+    monkeypatch.chdir(tmp_path)  # no .env of the developer
+    return Typed(ground, monkeypatch, s3_environment)
+
+
+def test_status_shows_every_day_of_the_log(typed: Typed) -> None:
+    typed.ground.put("a", [*lines_of(3), b"no record"])
+    typed.ground.run()
+    typed.ground.put("b", lines_of(2), day=dt.date(2022, 6, 8))
+    typed.ground.transform(dt.date(2022, 6, 8))
+    shown = typed("status")
+    assert shown.exit_code == 0, shown.output
+    assert "2022-06-06" in shown.output and "2022-06-08" in shown.output and "all" in shown.output
+    only = typed("status", "--from", "2022-06-07", "--to", "2022-06-08")
+    assert "2022-06-06" not in only.output and "2022-06-08" in only.output
+
+
+def test_status_shows_all_targets(typed: Typed) -> None:
+    typed.ground.put("a", lines_of(1))
+    typed.ground.run()
+    typed.ground.environment = {"POSTHOG_TARGET": "second"}
+    typed.ground.run()
+    assert "Target default" not in typed("status").output
+    every = typed("status", "--all-targets").output
+    assert "Target default" in every and "Target second" in every
+
+
+def test_the_evidence_for_support_holds_requests_and_no_secret(typed: Typed, tmp_path: Path) -> None:
+    typed.ground.put("a", lines_of(3))
+    typed.ground.posthog.play(Fault(name="busy", status=503, times=1, body="overloaded, says ann@example.com"))
+    typed.ground.run()
+    file = tmp_path / "evidence.json"
+    assert typed("status", "--evidence", str(file)).exit_code == 0
+    text = file.read_text()
+    (day,) = json.loads(text)["targets"]["default"]
+    assert day["requests_by_status"] == {"200": 1, "503": 1} and day["events_acknowledged"] == 3
+    assert day["bytes_sent"] > 100 and day["deliveries"][0]["retries"] == 1
+    for secret in (
+        StandInClient.project_api_key,
+        StandInClient.personal_api_key,
+        "ann@",
+        "user-0",
+        *typed.ground.buckets,
+    ):
+        assert secret not in text
+
+
+def test_a_wrong_day_is_said_in_one_line(typed: Typed) -> None:
+    shown = typed("status", "--from", "yesterday")
+    assert shown.exit_code == 2 and "YYYY-MM-DD" in shown.output
+
+
+def test_a_skip_takes_the_object_out_and_an_unskip_takes_it_back(typed: Typed) -> None:
+    key = typed.ground.put("a", lines_of(2))
+    assert typed("skip", f"{DAY}", key, "--reason", "test traffic").exit_code == 0
+    assert typed.ground.run().events == 0 and typed.ground.is_closed()
+    assert "test traffic" in typed("status").output
+    assert typed("unskip", f"{DAY}", key).exit_code == 0
+    assert typed.ground.run().events == 2
+
+
+def test_a_key_that_held_several_objects_is_named_by_id(typed: Typed) -> None:
+    key = typed.ground.put("a", lines_of(2))
+    typed.ground.run()
+    typed.ground.put("a", lines_of(1))
+    refused = typed("skip", f"{DAY}", key, "--reason", "r")
+    assert refused.exit_code == 1 and "several objects" in refused.output
+
+
+def test_an_object_that_is_not_there_cannot_be_skipped(typed: Typed) -> None:
+    refused = typed("skip", f"{DAY}", "output/none.gz", "--reason", "r")
+    assert refused.exit_code == 1 and "no object" in refused.output
+
+
+def test_pause_and_resume_of_another_target(typed: Typed) -> None:
+    typed.ground.environment = {"POSTHOG_TARGET": "second"}
+    typed.ground.put("a", lines_of(1))
+    typed.ground.run()
+    typed.ground.environment = {}
+    assert typed("pause", "--reason", "billing", "--target", "second", "--until", "2999-01-01T00:00:00Z").exit_code == 0
+    assert "second is paused" in typed("status", "--all-targets").output
+    assert typed("pause", "--reason", "r", "--target", "third").exit_code == 1
+    assert typed("resume", "--target", "second").exit_code == 0
+    assert "is paused" not in typed("status", "--all-targets").output
+
+
+def test_dead_letters_are_listed_shown_and_not_replayed_while_paused(typed: Typed) -> None:
+    typed.ground.put("a", [*lines_of(1), user_line("x", txn_id="many")])
+    typed.ground.run()
+    listed = typed("dead-letters", "list")
+    assert "txn_id" in listed.output and "transform" in listed.output
+    assert "many" in typed("dead-letters", "show", f"{DAY}").output
+    assert "No dead letters" in typed("dead-letters", "list", "--stage", "delivery").output
+    typed("pause", "--reason", "billing")
+    refused = typed("dead-letters", "replay", f"{DAY}")
+    assert refused.exit_code == 1 and "billing" in refused.output
+    typed("resume")
+    assert "1 are still dead letters" in typed("dead-letters", "replay", f"{DAY}").output
+
+
+def test_refused_events_are_replayed(typed: Typed) -> None:
+    typed.ground.put("a", lines_of(1))
+    typed.ground.posthog.play(Fault(name="refused", status=400, body="poison"))
+    typed.ground.run()
+    typed.ground.posthog.play()
+    shown = typed("dead-letters", "replay", f"{DAY}")
+    assert "1 events acknowledged" in shown.output and "closed" in shown.output
+    assert len(typed.ground.events()) == 1
+
+
+def test_reconcile_says_whether_the_day_arrived(typed: Typed) -> None:
+    typed.ground.put("a", lines_of(2))
+    typed.ground.run()
+    agreed = typed("reconcile", f"{DAY}", "--wait", "0")
+    assert agreed.exit_code == 0 and "2 found" in agreed.output
+    assert "agree" in typed("status").output
+    typed.ground.posthog.reset()
+    missing = typed("reconcile", f"{DAY}", "--wait", "0")
+    assert missing.exit_code == 1 and "billing limit" in missing.output
+    typed.ground.environment = {"POSTHOG_PERSONAL_API_KEY": ""}
+    assert "not checked" in typed("reconcile", f"{DAY}").output
+
+
+def test_another_key_is_refused_until_it_is_accepted(typed: Typed) -> None:
+    typed.ground.put("a", lines_of(1))
+    typed.ground.posthog.play(Fault(name="refused", status=400, body="poison"))
+    typed.ground.run()
+    typed.ground.posthog.play()
+    assert typed("dead-letters", "replay", f"{DAY}", "--stage", "transform").exit_code == 0, "records the identity"
+    typed.ground.environment = {"POSTHOG_PROJECT_API_KEY": "phc_rotated"}
+    refused = typed("dead-letters", "replay", f"{DAY}")
+    assert refused.exit_code == 1 and "accept-key" in refused.output and "phc_rotated" not in refused.output
+    assert typed("target", "accept-key").exit_code == 0
+    assert typed("dead-letters", "replay", f"{DAY}").exit_code == 0
+
+
+def test_a_check_is_accepted_for_a_day_with_reason_and_expiry(typed: Typed) -> None:
+    typed.ground.put("a", lines_of(1))
+    typed.ground.run()
+    assert typed("check", "acknowledge", f"{DAY}", "--reason", "known", "--until", "2001-01-01").exit_code == 1
+    assert typed("check", "acknowledge", f"{DAY}", "--reason", "known", "--until", "2999-01-01").exit_code == 0
+    state = typed.ground.state()
+    accepted = state.acknowledged_check("records_accounted_for", f"{TODAY}")
+    assert accepted is not None and accepted.reason == "known"
+    assert state.acknowledged_check("records_accounted_for", "2999-01-02") is None
+    assert state.acknowledged_check("nothing_left", f"{TODAY}") is None
+    assert "known" in typed("status").output
+
+
+def test_a_failing_check_that_was_accepted_warns_and_shows_who_and_why(typed: Typed) -> None:
+    import dagster as dg
+
+    from snowplow_posthog_dagster.assets.metadata import accounting_result
+    from snowplow_posthog_dagster.loading.reports import StepReport
+
+    typed.ground.put("a", lines_of(1))
+    typed.ground.run()
+    wrong = Done(
+        object="f" * 32, revision=0, key="k", etag="e", bytes=1, lines=2, records=2, mapped=1, identity_version="i",
+        mapping_version="m", writer="w", at="2022-06-06T00:00:00Z",
+    )  # fmt: skip
+    typed.ground.load().log.write([wrong], writer="w")
+    names: dict[str, Any] = {"check": "records_accounted_for", "key": dg.AssetKey("a"), "partition": f"{DAY}"}
+    failing = accounting_result(StepReport(), typed.ground.state(), **names)
+    assert not failing.passed and failing.severity is dg.AssetCheckSeverity.ERROR
+    typed("check", "acknowledge", f"{DAY}", "--reason", "known", "--until", f"{TODAY}")
+    accepted = accounting_result(StepReport(), typed.ground.state(), **names)
+    assert not accepted.passed and accepted.severity is dg.AssetCheckSeverity.WARN
+    assert "known" in str(accepted.metadata["acknowledged"])
