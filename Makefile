@@ -54,6 +54,10 @@ format: install ## let ruff format and mend what it can
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
+.PHONY: bench
+bench: install ## CPU time and memory beside other ways of doing it: a table and build/bench.json
+	@$(BIN)/python -m benchmarks.bench $(ARGS)
+
 .PHONY: clean
 clean: ## remove the environment, the sandbox with its data, and everything generated
 	@if [ -x $(BIN)/snowplow-posthog ] && [ -d .sandbox ]; then $(BIN)/snowplow-posthog down || true; fi

@@ -1,0 +1,197 @@
+"""Every number at once: `make bench` prints the table and writes build/bench.json.
+
+    python -m benchmarks.bench [--events N] [--rounds N] [--largest MB] [--out FILE]
+
+The rounds of a ratio alternate between what is compared, so that a busy neighbour on the machine meets both, and the
+median of the rounds is reported. Absolute numbers belong to the machine that is named with them.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import sys
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks import memory
+from benchmarks.servers import ROOT, WORKSPACE_BUCKET, measured, servers
+from benchmarks.workload import WORKLOADS, Workload, make
+
+HOME = ROOT / "build" / "benchmarks"
+GOALS = {
+    "cpu_s_per_million": "at most 40 on the reference machine",
+    "ratio_to_zlib": "at most 4.2",
+    "ratio_to_sdk_offline": "at least 7",
+    "ratio_to_posthog_python": "at least 9",
+    "two_process_cpu_ratio": "0.9 to 1.1",
+    "delivery_cpu_s_per_million": "at most 2",
+    "rss_mb_per_worker": "at most 100, flat",
+}
+
+
+def bench(home: Path, *, events: int, rounds: int, largest_mb: int) -> dict[str, Any]:
+    """Measure everything; the content of bench.json."""
+    result: dict[str, Any] = {"machine": machine(), "events": events, "rounds": rounds, "workloads": {}}
+    for name in WORKLOADS:
+        progress(f"{name}: {events:,} events")
+        workload = make(home, name, events=events, objects=8, **WORKLOADS[name])
+        result["workloads"][name] = of_workload(workload, rounds, peers=name != "varied")
+    wide = result["workloads"]["wide"]
+    result |= {key: wide[key] for key in GOALS if key in wide}
+    progress("resident memory of a worker")
+    result["rss_mb_per_worker"] = resident(home, largest_mb)
+    return result
+
+
+def of_workload(workload: Workload, rounds: int, *, peers: bool) -> dict[str, Any]:
+    """The numbers of one workload."""
+    first = workload.files()[0]
+    ours: list[dict[str, Any]] = []
+    pairs: list[dict[str, Any]] = []
+    theirs: dict[str, list[float]] = {"offline": [], "capture": []}
+    with servers(workload.folder) as environment:
+        for number in range(rounds):
+            ours.append(load_once(environment, number, processes=1))
+            pairs.append(load_once(environment, number, processes=2))
+            for way in theirs if peers else ():
+                measurement = measured("benchmarks.peers", way, first, 4_000, environment=environment)
+                theirs[way].append(measurement["cpu_s_per_million"])
+    with servers(workload.folder, delay_milliseconds=100) as environment:
+        slow = load_once(environment, rounds, processes=1)
+    steps = measured("benchmarks.steps", workload.folder, "--rounds", max(3, rounds))
+    one, two = [each["all"] for each in ours], [each["all"] for each in pairs]
+    result = {
+        "records": workload.records,
+        "bytes_per_line": round(workload.raw_bytes / workload.records),
+        "gzip_bytes_per_line": round(workload.stored_bytes / workload.records),
+        "cpu_s_per_million": statistics.median(one),
+        "cpu_s_per_million_by_phase": {
+            phase: statistics.median(each[phase] for each in ours) for phase in ("list", "transform", "deliver")
+        },
+        "cpu_s_per_million_by_step": steps,
+        "cpu_s_per_million_with_100_ms_answers": slow["all"],
+        "worker_start_cpu_s": start_cost(),
+        "delivery_cpu_s_per_million": statistics.median(each["deliver"] for each in ours),
+        "two_process_cpu_ratio": statistics.median(b / a for a, b in zip(one, two, strict=True)),
+        "ratio_to_zlib": statistics.median(one) / steps["zlib.decompress"],
+    }
+    if peers:
+        result |= {
+            "ratio_to_sdk_offline": statistics.median(b / a for a, b in zip(one, theirs["offline"], strict=True)),
+            "ratio_to_posthog_python": statistics.median(b / a for a, b in zip(one, theirs["capture"], strict=True)),
+            "sdk_offline_cpu_s_per_million": statistics.median(theirs["offline"]),
+            "posthog_python_cpu_s_per_million": statistics.median(theirs["capture"]),
+        }
+    return result
+
+
+def load_once(environment: dict[str, str], number: int, *, processes: int) -> dict[str, float]:
+    """One load into a fresh workspace; CPU seconds per million records by phase, and all of them.
+
+    Raises RuntimeError when not every record is accounted for: a benchmark that loses events measures nothing.
+    """
+    place = f"s3://{WORKSPACE_BUCKET}/{os.getpid()}-{number}-{processes}"
+    done = measured("benchmarks.load", place, "--processes", processes, environment=environment)
+    counts = done["counts"]
+    if done["problems"] or counts["pending"] or counts["acknowledged"] != counts["mapped"]:
+        raise RuntimeError(f"the load is not complete: {done}")
+    per_million = {phase: seconds * 1e6 / counts["records"] for phase, seconds in done["cpu"].items()}
+    return {**per_million, "all": sum(per_million.values())}
+
+
+def start_cost() -> float:
+    """CPU seconds that a worker needs before its first object: paid once a process, whatever the day's size."""
+    return float(measured("benchmarks.start"))
+
+
+def resident(home: Path, largest_mb: int) -> dict[str, float]:
+    """Peak resident megabytes of a worker by the raw megabytes of its object."""
+    found = {}
+    for size in (size for size in memory.SIZES_MB if size <= largest_mb):
+        workload = memory.one_object(home, size)
+        with servers(workload.folder) as environment:
+            found[str(size)] = memory.peak_megabytes(environment, f"{os.getpid()}/")[0]
+    return found
+
+
+def machine() -> dict[str, Any]:
+    """What the numbers were measured on."""
+    model = "unknown"
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            model = line.partition(":")[2].strip()
+            break
+    return {
+        "processor": model,
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "load_average": os.getloadavg()[0],
+    }
+
+
+def table(result: dict[str, Any]) -> Table:
+    """The result for people, a column a workload."""
+    names = list(result["workloads"])
+    shown = Table(title=f"{result['machine']}", title_justify="left", header_style="bold")
+    shown.add_column("CPU seconds per million events, medians")
+    for name in names:
+        shown.add_column(name, justify="right")
+    shown.add_column("goal")
+    rows: list[tuple[str, str, str]] = [
+        ("bytes a line", "bytes_per_line", ""),
+        ("archive to acknowledged", "cpu_s_per_million", ""),
+        ("  the same, answers after 100 ms", "cpu_s_per_million_with_100_ms_answers", ""),
+        ("  of these delivery", "delivery_cpu_s_per_million", "delivery_cpu_s_per_million"),
+        ("gzip + snowplow-analytics-sdk + json + gzip 9", "sdk_offline_cpu_s_per_million", ""),
+        ("posthog-python's capture in a loop", "posthog_python_cpu_s_per_million", ""),
+        ("ours / zlib.decompress", "ratio_to_zlib", "ratio_to_zlib"),
+        ("SDK offline / ours", "ratio_to_sdk_offline", "ratio_to_sdk_offline"),
+        ("posthog-python / ours", "ratio_to_posthog_python", "ratio_to_posthog_python"),
+        ("two processes / one", "two_process_cpu_ratio", "two_process_cpu_ratio"),
+    ]
+    rows[1] = (*rows[1][:2], "cpu_s_per_million")
+    for title, key, goal in rows:
+        shown.add_row(title, *(_number(result["workloads"][name].get(key)) for name in names), GOALS.get(goal, ""))
+    shown.add_section()
+    for step in result["workloads"][names[0]]["cpu_s_per_million_by_step"]:
+        values = (result["workloads"][name]["cpu_s_per_million_by_step"][step] for name in names)
+        shown.add_row(f"step: {step}", *(_number(value) for value in values), "")
+    shown.add_section()
+    for size, megabytes in result["rss_mb_per_worker"].items():
+        shown.add_row(f"resident MB of a worker, object of {size} MB raw", _number(megabytes), "", "", "at most 100")
+    return shown
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.2f}"
+
+
+def progress(text: str) -> None:
+    """Say on stderr what goes on."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def main() -> None:
+    """Measure, print, write."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--events", type=int, default=80_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--largest", type=int, default=1000, help="raw MB of the largest object of the memory test")
+    parser.add_argument("--out", type=Path, default=ROOT / "build" / "bench.json")
+    options = parser.parse_args()
+    result = bench(HOME, events=options.events, rounds=options.rounds, largest_mb=options.largest)
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.write_text(json.dumps(result, indent=1) + "\n")
+    Console(width=140).print(table(result))
+    print(f"written: {options.out}")
+
+
+if __name__ == "__main__":
+    main()
