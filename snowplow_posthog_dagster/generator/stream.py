@@ -122,12 +122,13 @@ class Hour:
         """The record of one event, with the fault that its draw gives it."""
         fate = self.fate()
         bits = self.random.getrandbits(256)
+        small = bits & 0xFFFFFFFF
         event_id = uuid_text(bits >> 128)
-        latency = 20 + (bits & 255)
-        waited = (bits >> 8 & 2047) + (self.offline() if fate == LATE else 0)
+        latency = 20 + (small & 255)
+        waited = (small >> 8 & 2047) + (self.offline() if fate == LATE else 0)
         sent = arrival - latency + journey.visit.clock_error
         record = journey.line % (
-            stamp(arrival + 200 + (bits >> 19 & 1023)),
+            stamp(arrival + 200 + (small >> 19 & 1023)),
             stamp(arrival),
             stamp(sent - waited),
             event.name,
@@ -150,9 +151,10 @@ class Hour:
     def fate(self) -> str:
         """What becomes of a record, by the shares of the settings."""
         drawn = self.random.random()
-        for fate, limit in self.limits:
-            if drawn < limit:
-                return fate
+        if drawn < self.limits[-1][1]:
+            for fate, limit in self.limits:
+                if drawn < limit:
+                    return fate
         return GOOD
 
     def offline(self) -> int:
