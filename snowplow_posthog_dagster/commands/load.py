@@ -99,11 +99,14 @@ def materialize(
         for event in result.get_asset_materialization_events()
         if event.asset_key
     }
-    return MaterializeResult(metadata, [_cause(event) for event in result.get_step_failure_events()])
+    errors = [_cause(event.step_failure_data.error) for event in result.get_step_failure_events()]
+    if not result.success and not errors:
+        # Dagster itself failed, between steps: a full disk, a home that cannot be written.
+        errors.append(_cause(result.get_run_failure_event().job_failure_data.error))
+    return MaterializeResult(metadata, errors)
 
 
-def _cause(event: Any) -> str:
-    error = event.step_failure_data.error
+def _cause(error: Any) -> str:
     while error and error.cause:
         error = error.cause
     return str(error.message).strip() if error else "unknown"

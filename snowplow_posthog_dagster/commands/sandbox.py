@@ -91,6 +91,9 @@ def start(folder: Path) -> tuple[Sandbox, Settings]:
     home = Path(os.environ["DAGSTER_HOME"])
     if Path("dagster.yaml").exists():
         shutil.copy("dagster.yaml", home / "dagster.yaml")
+    elif not (home / "dagster.yaml").exists():
+        # Outside a checkout (the image, an installed package): a sandbox reports to nobody.
+        (home / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
     return sandbox, load()
 
 

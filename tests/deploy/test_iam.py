@@ -1,4 +1,4 @@
-"""The IAM policies of deploy/iam, given to a user of a server that enforces them: what must work works, nothing else does.
+"""The policies of deploy/iam, given to a user of a server that enforces them: what must work works, nothing else does.
 
 moto enforces AWS's own policy language; Ceph's gateway is another implementation, on real HTTP with signatures.
 """
@@ -7,7 +7,6 @@ import json
 import re
 from dataclasses import dataclass, replace
 from typing import Any
-from uuid import uuid4
 
 import boto3
 import pytest
