@@ -38,7 +38,8 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     files = folder / "certificate.pem", folder / "key.pem"
     command = [
         "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
-        "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-out", str(files[0]), "-keyout", str(files[1]),
+        "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost",
+        "-out", str(files[0]), "-keyout", str(files[1]),
     ]  # fmt: skip
     subprocess.run(command, check=True, capture_output=True)
     return files
@@ -48,7 +49,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 def https_server(certificate: tuple[Path, Path] | None) -> Iterator[int]:
     """A server that takes every body, over TLS when there is a certificate; its port."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Taking)
-    server.handle_error = lambda *args: None  # type: ignore[method-assign,assignment]
+    server.handle_error = lambda *args: None  # type: ignore[method-assign]
     if certificate:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(*certificate)

@@ -203,9 +203,7 @@ def _batch(made: Sequence[Event]) -> Batch:
 
 def _note(batch: Batch) -> BatchNote:
     run = batch.run
-    return BatchNote(
-        batch.batch_id, run.events, run.raw_bytes, len(batch.data), run.min_timestamp, run.max_timestamp
-    )
+    return BatchNote(batch.batch_id, run.events, run.raw_bytes, len(batch.data), run.min_timestamp, run.max_timestamp)
 
 
 def bodies(posthog: StandInClient) -> Iterator[tuple[Any, int]]:
