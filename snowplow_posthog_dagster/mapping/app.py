@@ -36,13 +36,13 @@ def describe_app(properties: Properties, found: Found) -> None:
         properties.app_build = _text(application, "build")
         properties.app_name = properties.app_namespace = properties.app_id
     screen = found.get(SCREEN)
-    if screen and not properties.screen_name:
+    if screen:
         properties.screen_name = _text(screen, "name")
 
 
 def describe_screen_view(properties: Properties, data: Data) -> None:
     """Set the name of the screen that the event itself tells."""
-    properties.screen_name = _text(data, "name")
+    properties.screen_name = _text(data, "name") or properties.screen_name
 
 
 def describe_library(properties: Properties) -> None:
@@ -66,4 +66,4 @@ def _describe_device(properties: Properties, mobile: Data) -> None:
 
 def _text(data: Mapping[str, object], field: str) -> str:
     value = data.get(field)
-    return str(value) if isinstance(value, str | int) else ""
+    return str(value) if type(value) in {str, int} else ""

@@ -50,6 +50,9 @@ Agent = tuple[str, float | int | None, str, str, str, str, str]
 """What a source says: browser, its version, system, its version, kind of device, device, brand; empty if unknown."""
 
 
+NOTHING: Agent = ("", None, "", "", "", "", "")
+
+
 def describe_browser(properties: Properties, found: Found, *, parse_user_agent: bool) -> None:
     """Set what the sources know, the better source first."""
     yauaa = found.get(YAUAA)
@@ -92,16 +95,19 @@ def _apply(
 
 def _from_yauaa(data: Data) -> Agent:
     value = data.get
-    system = system_name(_text(value("operatingSystemName")))
-    return (
-        browser_name(_text(value("agentName"))),
-        version_number(_text(value("agentVersion"))),
-        system,
-        system_version(system, _text(value("operatingSystemVersion"))),
-        device_type(_text(value("deviceClass"))),
-        device_name(_text(value("deviceName"))),
-        device_name(_text(value("deviceBrand"))),
-    )
+    try:
+        system = system_name(value("operatingSystemName"))
+        return (
+            browser_name(value("agentName")),
+            version_number(value("agentVersion")),
+            system,
+            system_version(system, value("operatingSystemVersion")),
+            device_type(value("deviceClass")),
+            device_name(value("deviceName")),
+            device_name(value("deviceBrand")),
+        )
+    except TypeError:  # a list or an object where YAUAA has text; it cannot be looked up
+        return NOTHING
 
 
 def _from_ua_parser(data: Data, useragent: str) -> Agent:

@@ -1,6 +1,7 @@
 """PostHog's vocabulary: every module that sets properties, in the order in which they build on each other.
 
-Apps come before browsers (an app's user agent is its HTTP library's), the page before its referrer and campaign.
+Apps come before browsers (an app's user agent is its HTTP library's), the page before its referrer and campaign, and
+the event's own data last, since it knows better than an entity.
 """
 
 from collections.abc import Callable
@@ -27,10 +28,6 @@ def compile_description(settings: MappingSettings) -> Describe:
 
     def describe(properties: Properties, found: Found, event: Entity | None, name: str) -> None:
         locate(properties)
-        if event is not None and type(event.data) is dict:
-            describe_event(properties, found, event.data)
-        elif properties.event.startswith("transaction"):
-            commerce.describe_legacy_order(properties)
         if found:
             app.describe_app(properties, found)
         if app.MOBILE not in found:
@@ -39,6 +36,10 @@ def compile_description(settings: MappingSettings) -> Describe:
         referrer.describe_referrer(properties, is_pageview=name == "$pageview")
         campaign.attribute(properties)
         app.describe_library(properties)
+        if event is not None and type(event.data) is dict:
+            describe_event(properties, found, event.data)
+        elif properties.event.startswith("transaction"):
+            commerce.describe_legacy_order(properties)
 
     return describe
 

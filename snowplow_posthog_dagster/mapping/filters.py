@@ -47,12 +47,14 @@ def compile_admission(
     rules = tuple(_compile_rule(rule) for rule in settings.filters)
     if not rules and is_forgotten is None:
         return None
+    conditions = [condition for rule in settings.filters for condition in (rule.drop, rule.keep) if condition]
+    asks_for_name = any(condition.event for condition in conditions)
     ids = [value_at(path) for path in dict.fromkeys((*settings.identity.distinct_id, *PERSONAL_IDS))]
 
     def admit(properties: Properties, found: Found, event: Entity | None) -> str | None:
         if is_forgotten is not None and any(is_forgotten(value_of(properties, found)) for value_of in ids):
             return FORGOTTEN
-        name = name_of(properties, event)
+        name = name_of(properties, event) if asks_for_name else ""
         for rule, holds, filters_out in rules:
             if holds(properties, found, name) is filters_out:
                 return rule

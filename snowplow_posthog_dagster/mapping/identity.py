@@ -49,11 +49,14 @@ RULES = (
 Found = Mapping[str, Data]
 """Schema `name` or `vendor/name` -> data of the first entity of it."""
 
+NIL = "00000000-0000-0000-0000-000000000000"
+"""What trackers write who are told not to track."""
+
 ILLEGAL_IDS = frozenset(
     {
         *("anonymous", "guest", "distinctid", "distinct_id", "id", "not_authenticated", "email", "undefined"),
         *("true", "false", "nan", "none", "null", "0", "[object object]"),
-        *("00000000-0000-0000-0000-000000000000", "anonymous-user", "backend", "system", "user"),
+        *(NIL, "anonymous-user", "backend", "system", "user"),
     }
 )
 """Both lists of PostHog (person-utils.ts and v1/analytics/constants.rs), without case, blanks and quotes around."""
@@ -68,6 +71,7 @@ CLIENT_SESSION = "com.snowplowanalytics.snowplow/client_session"
 
 _NAMESPACE = uuid.UUID("6c1f7d0e-5f0a-5b6e-9d57-0c8f4a3e2b11")
 _BROWSER_PLATFORM = "web"
+_AROUND = "\"' "
 # Everything that is neither a hexadecimal digit nor a hyphen becomes a dot, the letter h included.
 _HEX = bytes(ord("h" if chr(byte) in "0123456789abcdef" else "-" if byte == 45 else ".") for byte in range(256))
 _UUID_SHAPE = b"hhhhhhhh-hhhh-hhhh-hhhh-hhhhhhhhhhhh"
@@ -105,19 +109,32 @@ def _uuid_of_content(record: Record) -> str:
     return str(uuid.uuid5(_NAMESPACE, f"{fields[_EVENT_ID].lower()}\t{digest}"))
 
 
-def legal(value: Any, illegal: frozenset[str] = ILLEGAL_IDS) -> str:
-    """An id without blanks around it, empty if it stands for nobody."""
-    if type(value) is not str:
-        if type(value) is not int:
-            return ""
-        value = str(value)
-    identifier: str = value.strip()
-    return "" if not identifier or identifier.strip("\"' ").lower() in illegal else identifier
+def compile_legal(illegal_ids: Iterable[str] = ()) -> Callable[[Any], str]:
+    """The function that gives an id without blanks around it, empty if it stands for nobody."""
+    illegal = ILLEGAL_IDS | {text.strip(_AROUND).lower() for text in illegal_ids}
+    # Nearly all ids are longer than any of these words, which is the quickest thing to know of them.
+    longest = max(len(text) for text in illegal if text != NIL) + len("''")
+
+    def legal(value: Any) -> str:
+        if type(value) is not str:
+            if type(value) is not int:
+                return ""
+            value = str(value)
+        identifier: str = value.strip()
+        if len(identifier) > longest:
+            return "" if NIL in identifier and identifier.strip(_AROUND) == NIL else identifier
+        return "" if not identifier or identifier.strip(_AROUND).lower() in illegal else identifier
+
+    return legal
+
+
+legal = compile_legal()
+"""`compile_legal` for PostHog's own list."""
 
 
 def compile_distinct_id(settings: IdentitySettings) -> Callable[[Properties, Found], tuple[str, bool]]:
     """The function that gives distinct_id and whether it is a known person's; empty when no id is legal."""
-    illegal = ILLEGAL_IDS | {text.strip("\"' ").lower() for text in settings.illegal_ids}
+    is_legal = compile_legal(settings.illegal_ids)
     chain = [
         (value_at(source), source == "network_userid", source in settings.identified_by)
         for source in settings.distinct_id
@@ -125,7 +142,7 @@ def compile_distinct_id(settings: IdentitySettings) -> Callable[[Properties, Fou
 
     def distinct_id(properties: Properties, found: Found) -> tuple[str, bool]:
         for value_of, browsers_only, identified in chain:
-            identifier = legal(value_of(properties, found), illegal)
+            identifier = is_legal(value_of(properties, found))
             if identifier and not (browsers_only and properties.platform != _BROWSER_PLATFORM):
                 return identifier[:MAX_ID], identified
         return "", False

@@ -1,6 +1,6 @@
 """The page and the screen that it was shown on: URL parts, page view id, language, time zone."""
 
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 from snowplow_posthog_dagster.mapping.identity import Found
 from snowplow_posthog_dagster.mapping.properties import Properties
@@ -10,6 +10,7 @@ from snowplow_posthog_dagster.mapping.rules import Rule
 RULES = (
     Rule("$current_url", "page_url", "Put together from its parts when page_url is empty."),
     Rule("$host", "page_urlhost, page_urlport", "With the port unless it is 80 or 443."),
+    Rule("$host, $pathname", "page_url", "If page_urlhost is empty. The path of a host alone is `/`, as in browsers."),
     Rule("$pageview_id", "web_page.id", "Shared by the page view and what happens on that page."),
     Rule("$browser_language_prefix", "br_lang", "The part before the hyphen."),
     Rule("$timezone", "os_timezone", "`%2F` becomes a slash (older trackers encode it)."),
@@ -24,8 +25,11 @@ _MAX_USER_AGENT = 1000
 
 
 def describe_page(properties: Properties, found: Found) -> None:
-    """Complete URL, host, page view id, language and time zone."""
+    """Complete URL, host, path, page view id, language and time zone."""
+    if properties.page_url and not properties.page_urlhost:
+        _split_url(properties)
     if properties.page_urlhost:
+        properties.page_urlpath = properties.page_urlpath or "/"
         if not properties.page_url:
             properties.page_url = _join_url(properties)
         if properties.page_urlport not in _DEFAULT_PORTS:
@@ -52,9 +56,19 @@ def describe_link(properties: Properties, data: Data) -> None:
             properties.external_click_url = target
 
 
+def _split_url(properties: Properties) -> None:
+    try:
+        parts = urlsplit(properties.page_url)
+        properties.page_urlhost, properties.page_urlport = parts.hostname or "", parts.port
+    except ValueError:  # an IPv6 host without its bracket, a port that is no number
+        return
+    properties.page_urlpath = properties.page_urlpath or parts.path
+    properties.page_urlquery = properties.page_urlquery or parts.query
+
+
 def _join_url(properties: Properties) -> str:
     port = "" if properties.page_urlport in _DEFAULT_PORTS else f":{properties.page_urlport}"
     query = f"?{properties.page_urlquery}" if properties.page_urlquery else ""
     fragment = f"#{properties.page_urlfragment}" if properties.page_urlfragment else ""
     scheme = properties.page_urlscheme or "https"
-    return f"{scheme}://{properties.page_urlhost}{port}{properties.page_urlpath or '/'}{query}{fragment}"
+    return f"{scheme}://{properties.page_urlhost}{port}{properties.page_urlpath}{query}{fragment}"

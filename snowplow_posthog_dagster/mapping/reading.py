@@ -89,7 +89,7 @@ def _read_quickly(record: Record) -> Reading | None:
     """
     fields = record.fields
     contexts, derived, unstruct = fields[_CONTEXTS], fields[_DERIVED], fields[_UNSTRUCT]
-    if b"\0" in record.raw or _may_hold_nul(contexts) or _may_hold_nul(derived) or _may_hold_nul(unstruct):
+    if b"\0" in record.raw or (b"\\" in record.raw and _may_hold_nul(contexts, derived, unstruct)):
         return None
     properties = typed_columns(fields)
     if not (properties.derived_tstamp or properties.collector_tstamp):
@@ -100,8 +100,8 @@ def _read_quickly(record: Record) -> Reading | None:
     return Reading(properties, entities, _decode_self_describing(unstruct).data if unstruct else None, [])
 
 
-def _may_hold_nul(json_text: str) -> bool:
-    return "\\" in json_text and "\\u0000" in json_text
+def _may_hold_nul(*json_columns: str) -> bool:
+    return any("\\u0000" in text for text in json_columns)
 
 
 def read_slowly(record: Record) -> Reading | Rejected:

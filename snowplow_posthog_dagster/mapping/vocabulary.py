@@ -3,9 +3,13 @@
 PostHog's breakdowns split when two names mean one thing, so what Snowplow's enrichments say is put into the words of
 posthog-js (packages/core/src/utils/user-agent-utils.ts). Keys are in lower case without blanks, since exports exist
 that have lost the blanks (`MacOSX`). A name that is not listed is sent as it is.
+
+The functions take what an entity holds, of whatever type; anything but text is unknown. Their answers are kept, since
+there are few browsers, and a tracker that makes up names only wears out 4,096 places.
 """
 
 from functools import lru_cache
+from typing import Any
 
 UNKNOWN = frozenset({"", "unknown", "??", "other", "hacker", "anonymized", "null", "none"})
 """What the enrichments write when they do not know."""
@@ -157,32 +161,36 @@ _CACHED = 4096
 
 
 @lru_cache(_CACHED)
-def browser_name(name: str) -> str:
+def browser_name(name: Any) -> str:
     """PostHog's name of a browser; empty if the source does not know."""
     return _word(name, BROWSERS)
 
 
 @lru_cache(_CACHED)
-def system_name(name: str) -> str:
+def system_name(name: Any) -> str:
     """PostHog's name of an operating system; empty if the source does not know."""
     return _word(name, SYSTEMS)
 
 
 @lru_cache(_CACHED)
-def device_type(name: str) -> str:
+def device_type(name: Any) -> str:
     """PostHog's kind of device; empty for robots and whatever PostHog has no word for."""
-    return DEVICE_TYPES.get(_key(name), "")
+    return DEVICE_TYPES.get(_key(name), "") if isinstance(name, str) else ""
 
 
 @lru_cache(_CACHED)
-def device_name(name: str) -> str:
+def device_name(name: Any) -> str:
     """A device's name or brand as it is; empty if the source only says that it is some device."""
-    return "" if _key(name) in UNKNOWN or name == "Desktop" or name.startswith("Generic") else name
+    if not isinstance(name, str) or _key(name) in UNKNOWN or name == "Desktop" or name.startswith("Generic"):
+        return ""
+    return name
 
 
 @lru_cache(_CACHED)
-def system_version(system: str, version: str) -> str:
+def system_version(system: str, version: Any) -> str:
     """The version without YAUAA's `>=`; empty unless it begins with a digit (YAUAA says `Intel x86_64` of Linux)."""
+    if not isinstance(version, str):
+        return ""
     version = version.removeprefix(">=").removeprefix(f"{system} ").strip()
     if system == "Windows":
         version = WINDOWS_VERSIONS.get(version, version)
@@ -191,8 +199,10 @@ def system_version(system: str, version: str) -> str:
 
 
 @lru_cache(_CACHED)
-def version_number(version: str) -> float | int | None:
+def version_number(version: Any) -> float | int | None:
     """Major and minor version as a number, which posthog-js sends: `15.10.1` -> 15.1, `120.0.6099` -> 120."""
+    if not isinstance(version, str):
+        return None
     major, _, rest = version.removeprefix(">=").strip().partition(".")
     if not (major.isdigit() and major.isascii()) or len(major) > 6:
         return None
@@ -206,6 +216,8 @@ def _key(name: str) -> str:
     return name.replace(" ", "").lower()
 
 
-def _word(name: str, words: dict[str, str]) -> str:
+def _word(name: Any, words: dict[str, str]) -> str:
+    if not isinstance(name, str):
+        return ""
     key = _key(name)
     return "" if key in UNKNOWN else words.get(key, name)

@@ -11,7 +11,9 @@ from snowplow_posthog_dagster.snowplow.columns import NAMES
 
 
 def rows(settings=None):
-    return {row.source: row for row in fields(MappingSettings.model_validate(settings or {}))}
+    """By source; a column's own row comes before those of rules that read it."""
+    found = reversed(fields(MappingSettings.model_validate(settings or {})))
+    return {row.source: row for row in found}
 
 
 def test_the_committed_page_is_the_table(repository):

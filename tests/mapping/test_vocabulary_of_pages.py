@@ -32,6 +32,13 @@ def test_an_empty_url_is_put_together_from_its_parts():
     assert properties(page_urlhost="a.org", page_urlport="8080")["$current_url"] == "https://a.org:8080/"
 
 
+def test_a_url_that_enrich_did_not_split_is_split():
+    found = properties(page_url="https://a.org:8080/tea?gclid=g")
+    assert (found["$host"], found["$pathname"], found["gclid"]) == ("a.org:8080", "/tea", "g")
+    assert properties(page_url="https://a.org")["$pathname"] == "/"
+    assert properties(page_url="https://[bad:port")["$current_url"] == "https://[bad:port"
+
+
 @pytest.mark.parametrize(("port", "host"), [("443", "a.org"), ("80", "a.org"), ("", "a.org"), ("8443", "a.org:8443")])
 def test_host_has_the_port_that_is_not_usual(port, host):
     assert properties(page_urlhost="a.org", page_urlport=port)["$host"] == host
@@ -62,6 +69,8 @@ def test_a_link_to_another_host_is_an_external_click():
     )
     assert "$external_click_url" not in properties(**PAGE, **link_click(targetUrl="https://shop.example.org/b"))
     assert "$external_click_url" not in properties(**PAGE, **link_click(targetUrl="mailto:a@example.org"))
+    own_port = {**PAGE, "page_urlport": "8080", **link_click(targetUrl="http://shop.example.org:8080/b")}
+    assert "$external_click_url" not in properties(**own_port)
 
 
 # referrer.py
