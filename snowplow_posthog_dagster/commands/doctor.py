@@ -4,12 +4,15 @@ settings -> AWS credentials -> archive (list, read) -> workspace (write) -> Post
 -> one test event by PostHog's own client, found again by query.
 """
 
+import contextlib
+import os
 import time
 import uuid
-from collections.abc import Callable
-from typing import Annotated
+from collections.abc import Callable, Iterator
+from typing import Annotated, Any
 
 import boto3
+import certifi
 import typer
 import urllib3
 
@@ -93,7 +96,8 @@ def _workspace(current: Settings) -> str:
 
 def _host(current: Settings) -> str:
     section = current.file.delivery
-    with urllib3.PoolManager(timeout=10.0, retries=False, ca_certs=section.ca_bundle) as pool:
+    options: dict[str, Any] = {"timeout": 10.0, "retries": False, "ca_certs": section.ca_bundle or certifi.where()}
+    with urllib3.ProxyManager(section.proxy, **options) if section.proxy else urllib3.PoolManager(**options) as pool:
         try:
             status = pool.request("GET", f"{current.host}/", redirect=False).status
         except urllib3.exceptions.HTTPError as error:
@@ -131,14 +135,15 @@ def _test_event(current: Settings) -> str:
     from posthog import Posthog
 
     marker = str(uuid.uuid4())
-    client = Posthog(current.project_api_key, host=current.host, sync_mode=True, gzip=True)
-    client.capture(
-        "snowplow_posthog_doctor",
-        distinct_id=f"doctor-{marker}",
-        uuid=marker,
-        properties={"$process_person_profile": False, "$geoip_disable": True},
-    )
-    client.shutdown()
+    with _network_of_posthogs_client(current):
+        client = Posthog(current.project_api_key, host=current.host, sync_mode=True, gzip=True)
+        client.capture(
+            "snowplow_posthog_doctor",
+            distinct_id=f"doctor-{marker}",
+            uuid=marker,
+            properties={"$process_person_profile": False, "$geoip_disable": True},
+        )
+        client.shutdown()
     query = query_client_of(current)
     if query is None:
         return f"sent (uuid {marker}); without a personal key it is not looked for"
@@ -150,6 +155,23 @@ def _test_event(current: Settings) -> str:
         f"the test event {marker} was accepted but did not appear within {_SEEN_TRIES * _SEEN_PAUSE_SECONDS:.0f} s:"
         " unknown key, billing limit, or ingestion is behind; look in PostHog before loading"
     )
+
+
+@contextlib.contextmanager
+def _network_of_posthogs_client(current: Settings) -> Iterator[None]:
+    """PostHog's client takes a proxy and a CA from the environment only (it is built on requests)."""
+    section = current.file.delivery
+    wanted = {"HTTP_PROXY": section.proxy, "HTTPS_PROXY": section.proxy, "REQUESTS_CA_BUNDLE": section.ca_bundle}
+    before = {name: os.environ.get(name) for name in wanted}
+    os.environ.update({name: value for name, value in wanted.items() if value})
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 CHECKS: tuple[tuple[str, Check], ...] = (
