@@ -98,7 +98,8 @@ def _unfinished_step(context: dg.RunFailureSensorContext, specs: dict[str, dg.As
 
 def _run_words(context: dg.RunFailureSensorContext) -> str:
     event = context.failure_event
-    failure = event.job_failure_data.error
+    # A run that its launcher or the monitoring gave up has a message and no data.
+    failure = getattr(event.event_specific_data, "error", None)
     error = f" {failure.message}" if failure else ""
     return f"{event.message or ''}{error}"
 

@@ -206,6 +206,9 @@ class Dagster:
     def wait_for_backfill(self, backfill_id: str, seconds: float = 400) -> str:
         """The final status of a backfill."""
         self.wait_for(lambda: self.backfill_status(backfill_id) in ENDED, "the backfill", seconds, every=2)
+        for run in self.runs(dagster__backfill=backfill_id):
+            if run["status"] == "FAILURE":
+                print(run["tags"]["dagster/partition"], self.errors(run["runId"]))
         return self.backfill_status(backfill_id)
 
     def runs(self, **tags: str) -> list[dict[str, Any]]:
@@ -256,6 +259,15 @@ class Dagster:
         final = {"SUCCESS", "FAILURE", "CANCELED"}
         self.wait_for(lambda: self.run(run_id)["status"] in final, f"run {run_id}", seconds)
         return str(self.run(run_id)["status"])
+
+    def errors(self, run_id: str) -> str:
+        """Why a run failed: the messages of its errors."""
+        found = self.ask(
+            """query ($id: ID!) { logsForRun(runId: $id) { ... on EventConnection { events {
+                 ... on MessageEvent { message } ... on ErrorEvent { error { message causes { message } } } } } } }""",
+            id=run_id,
+        )["logsForRun"]["events"]
+        return "\n".join(json.dumps(event) for event in found if event.get("error"))[-4000:]
 
     def metadata(self, asset: str, day: str) -> list[dict[str, Any]]:
         """The metadata of the materializations of a partition, newest first: numbers, texts, booleans."""

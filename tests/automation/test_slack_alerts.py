@@ -1,0 +1,358 @@
+"""Alerts on a real Dagster instance with real runs, against a server that speaks Slack's API.
+
+The assets have the project's names and fail on request; the sensors are the project's own.
+"""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import dagster as dg
+import pytest
+
+from snowplow_posthog_dagster.assets.graph import Graph
+from snowplow_posthog_dagster.automation import slack_alerts
+from snowplow_posthog_dagster.automation.alert_words import LONGEST_TEXT, ending_of
+from snowplow_posthog_dagster.errors import AuthenticationError
+from snowplow_posthog_dagster.resources.slack import AlertSlackResource
+from snowplow_posthog_dagster.settings import AlertsSection, DeliverySection, Environment, Settings, SettingsFile
+from tests.automation.slack_server import TOKEN, SlackServer, running_slack
+
+# Only the tests' own context needs what is in beta; the sensors get the repository from Dagster.
+pytestmark = pytest.mark.filterwarnings("ignore::dagster.BetaWarning")
+DAYS = dg.DailyPartitionsDefinition("2022-01-01", end_date="2022-02-01")
+
+
+@dataclass
+class Desk:
+    """An instance, the alerts' settings, and what the assets do next."""
+
+    instance: dg.DagsterInstance
+    slack: SlackServer
+    errors: dict[str, Exception | None] = field(default_factory=dict)
+    check_passes: bool = True
+    alerts: dict[str, object] = field(default_factory=dict)
+    production: bool = True
+    now: float = 0.0
+
+    @property
+    def graph(self) -> Graph:
+        alerts = {"channels": {"team:web": "#web", "anna@example.com": "#growth"}, **self.alerts}
+        file = SettingsFile(alerts=AlertsSection(**alerts), delivery=DeliverySection(production=self.production))
+        return Graph(Settings(Environment(), file))
+
+    @property
+    def resource(self) -> AlertSlackResource:
+        return AlertSlackResource(token=TOKEN, base_url=self.slack.url)
+
+    def definitions(self) -> dg.Definitions:
+        @dg.asset(partitions_def=DAYS, owners=["team:web"])
+        def posthog_batches() -> None:
+            self.fail("posthog_batches")
+
+        checks = [dg.AssetCheckSpec("broken_objects", asset="posthog_events")]
+
+        @dg.asset(partitions_def=DAYS, owners=["anna@example.com"], deps=[posthog_batches], check_specs=checks)
+        def posthog_events(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult]:  # type: ignore[type-arg]
+            self.fail("posthog_events")
+            result = dg.AssetCheckResult(
+                passed=self.check_passes,
+                check_name="broken_objects",
+                severity=dg.AssetCheckSeverity.WARN,
+                description="left: 1 broken object",
+                metadata={"partition": context.partition_key},
+            )
+            yield dg.MaterializeResult(check_results=[result])
+
+        @dg.asset(partitions_def=DAYS, owners=["team:nobody"])
+        def another() -> None:
+            self.fail("another")
+
+        return dg.Definitions(assets=[posthog_batches, posthog_events, another])
+
+    def fail(self, name: str) -> None:
+        error = self.errors.get(name)
+        if error:
+            raise error
+
+    def run(self, day: str, *assets: str, tags: dict[str, str] | None = None) -> dg.ExecuteInProcessResult:
+        """Run as the UI does, in the implicit asset job, and let the failure sensor see it if it failed."""
+        names = assets or ("posthog_batches", "posthog_events")
+        job = self.definitions().resolve_implicit_global_asset_job_def()
+        result = job.execute_in_process(
+            partition_key=day,
+            instance=self.instance,
+            raise_on_error=False,
+            asset_selection=[dg.AssetKey(name) for name in names],
+            tags=tags,
+        )
+        if not result.success:
+            self.see(result.dagster_run, result.get_run_failure_event())
+        return result
+
+    def see(self, run: dg.DagsterRun, event: dg.DagsterEvent) -> dg.SkipReason | None:
+        """The failure sensor's evaluation of one run."""
+        sensor = slack_alerts.build_slack_sensors(self.graph)[0]
+        context = dg.build_run_status_sensor_context(
+            sensor_name="slack_on_failure",
+            dagster_instance=self.instance,
+            dagster_run=run,
+            dagster_event=event,
+            resources={"slack": self.resource},
+            repository_def=self.definitions().get_repository_def(),
+        ).for_run_failure()
+        answer = sensor(context)
+        assert answer is None or isinstance(answer, dg.SkipReason)
+        return answer
+
+    def watch(self, later: float = 0.0) -> str:
+        """One tick of slack_watch, so many seconds from now."""
+        context = dg.build_sensor_context(
+            instance=self.instance, repository_def=self.definitions().get_repository_def()
+        )
+        return slack_alerts.watch(context, self.graph, self.resource, time.time() + later)
+
+
+@pytest.fixture
+def slack() -> Iterator[SlackServer]:
+    with running_slack() as server:
+        yield server
+
+
+@pytest.fixture
+def desk(slack: SlackServer) -> Iterator[Desk]:
+    with dg.instance_for_test() as instance:
+        yield Desk(instance, slack)
+
+
+def test_a_failure_is_told_to_the_owner_of_the_failed_asset(desk):
+    desk.errors["posthog_events"] = AuthenticationError("PostHog refused the project API key (401)")
+    run = desk.run("2022-01-05")
+    assert desk.slack.texts("#growth") == desk.slack.texts()
+    (text,) = desk.slack.texts()
+    for words in (
+        "posthog_events",
+        "2022-01-05",
+        "AuthenticationError",
+        "401",
+        run.run_id,
+        "*Next:*",
+        "docs/runbook.md#wrong-key",
+    ):
+        assert words in text
+
+
+def test_the_link_leads_to_the_run(desk):
+    desk.alerts["webserver_url"] = "https://dagster.example.com/"
+    desk.errors["posthog_events"] = ValueError("x")
+    run = desk.run("2022-01-05")
+    assert f"<https://dagster.example.com/runs/{run.run_id}|" in desk.slack.texts()[0]
+
+
+def test_an_owner_without_a_channel_goes_to_the_default_one(desk):
+    desk.errors["another"] = ValueError("broken")
+    desk.run("2022-01-05", "another")
+    assert len(desk.slack.texts("#data-alerts")) == 1
+
+
+def test_an_unknown_channel_falls_back_to_the_default_one(desk):
+    desk.alerts["channels"] = {"anna@example.com": "#closed"}
+    desk.errors["posthog_events"] = ValueError("broken")
+    desk.run("2022-01-05")
+    desk.watch(later=1)
+    (text,) = desk.slack.texts("#data-alerts")
+    assert "#closed" in text
+
+
+def test_a_day_that_keeps_failing_is_said_once_an_hour(desk):
+    desk.errors["posthog_events"] = ValueError("broken")
+    for _ in range(3):
+        desk.run("2022-01-05")
+    assert len(desk.slack.texts()) == 1
+    desk.run("2022-01-06")
+    assert len(desk.slack.texts()) == 2
+    desk.alerts["repeat_minutes"] = 0
+    desk.run("2022-01-05")
+    assert "4 times by now" in desk.slack.texts()[-1]
+
+
+def test_a_recovery_is_said_once(desk):
+    desk.errors["posthog_events"] = ValueError("broken")
+    desk.run("2022-01-05")
+    desk.watch()
+    assert len(desk.slack.texts()) == 1
+    desk.errors.clear()
+    desk.run("2022-01-05")
+    desk.watch()
+    desk.watch()
+    assert len(desk.slack.texts()) == 2
+    assert "recovered" in desk.slack.texts("#growth")[-1]
+
+
+def test_a_success_of_another_day_is_no_recovery(desk):
+    desk.errors["posthog_events"] = ValueError("broken")
+    desk.run("2022-01-05")
+    desk.errors.clear()
+    desk.run("2022-01-06")
+    desk.watch()
+    assert len(desk.slack.texts()) == 1
+
+
+def test_a_threshold_counts_failures_in_a_row_of_different_days(desk):
+    desk.alerts["thresholds"] = {"posthog_events": 3}
+    desk.errors["posthog_events"] = ValueError("broken")
+    desk.run("2022-01-01")
+    desk.run("2022-01-01")
+    desk.run("2022-01-01")
+    desk.run("2022-01-02")
+    assert desk.slack.texts() == []
+    desk.run("2022-01-03")
+    assert len(desk.slack.texts()) == 1
+
+
+def test_a_success_in_between_starts_the_count_again(desk):
+    desk.alerts["thresholds"] = {"posthog_events": 2}
+    broken = ValueError("broken")
+    for day, error in (("01", broken), ("02", None), ("03", broken)):
+        desk.errors["posthog_events"] = error
+        desk.run(f"2022-01-{day}")
+    assert desk.slack.texts() == []
+    desk.run("2022-01-04")
+    assert len(desk.slack.texts()) == 1
+
+
+def test_only_the_last_of_several_retries_is_told(desk):
+    desk.errors["posthog_events"] = ValueError("broken")
+    desk.run("2022-01-05", tags={"dagster/will_retry": "true"})
+    assert desk.slack.texts() == []
+    desk.run("2022-01-05", tags={"dagster/will_retry": "false"})
+    assert len(desk.slack.texts()) == 1
+
+
+def test_a_backfill_gives_one_message_with_its_count(desk):
+    tags = {"dagster/backfill": "abcdefgh"}
+    waiting = desk.instance.create_run_for_job(
+        desk.definitions().resolve_implicit_global_asset_job_def(), tags=tags, status=dg.DagsterRunStatus.STARTED
+    )
+    desk.errors["posthog_events"] = ValueError("broken")
+    for day in ("03", "04", "05"):
+        desk.run(f"2022-01-{day}", tags=tags)
+    assert desk.slack.texts() == [], "the backfill is not over"
+    desk.instance.report_run_canceled(waiting)
+    desk.watch()
+    desk.watch()
+    (text,) = desk.slack.texts("#growth")
+    assert "3 of 4 runs failed" in text
+    assert "2022-01-03, 2022-01-04, 2022-01-05" in text
+    desk.errors.clear()
+    for day in ("03", "04", "05"):
+        desk.run(f"2022-01-{day}")
+    desk.watch()
+    assert "recovered after 3 failures" in desk.slack.texts()[-1]
+
+
+def test_a_muted_run_is_not_told(desk):
+    desk.errors["posthog_events"] = ValueError("broken")
+    desk.run("2022-01-05", tags={"disable_slack_notifications": "true"})
+    assert desk.slack.attempts == 0
+
+
+def test_outside_production_it_is_silent_unless_told(desk):
+    desk.production = False
+    desk.errors["posthog_events"] = ValueError("broken")
+    desk.run("2022-01-05")
+    assert desk.slack.attempts == 0
+    desk.alerts["outside_production"] = True
+    desk.run("2022-01-06")
+    assert len(desk.slack.texts()) == 1
+
+
+def test_without_a_token_it_says_why(desk):
+    assert "SLACK_BOT_TOKEN" in slack_alerts.why_silent(desk.graph, AlertSlackResource())
+
+
+def test_nothing_is_lost_while_slack_asks_to_wait(desk):
+    desk.slack.answers.append((429, {"ok": False, "error": "ratelimited"}, {"Retry-After": "30"}))
+    desk.errors["posthog_events"] = ValueError("broken")
+    desk.run("2022-01-05")
+    assert desk.slack.texts() == []
+    assert "1 wait for Slack" in desk.watch(later=10)
+    desk.watch(later=60)
+    assert len(desk.slack.texts()) == 1
+
+
+def test_nothing_is_lost_while_slack_is_down_or_refuses(desk):
+    desk.errors["posthog_events"] = ValueError("broken")
+    desk.slack.answers += [(503, {}, {}), (200, {"ok": False, "error": "fatal_error"}, {})]
+    url, desk.slack.url = desk.slack.url, "http://127.0.0.1:9/api/"
+    desk.run("2022-01-05")
+    desk.slack.url = url
+    for hours in range(1, 4):
+        desk.watch(later=3700 * hours)
+    assert len(desk.slack.texts()) == 1
+    assert desk.slack.attempts == 3
+
+
+def test_a_long_cause_is_cut_in_the_middle(desk):
+    desk.errors["posthog_events"] = ValueError("first words " + "<&>" * 20_000 + " last words")
+    desk.run("2022-01-05")
+    (text,) = desk.slack.texts()
+    assert len(text) <= LONGEST_TEXT
+    assert "first words" in text
+    assert "last words" in text
+
+
+@pytest.mark.parametrize(
+    ("message", "named"),
+    [
+        ("Run execution process for 1a2b unexpectedly exited with exit code -9", "out of memory"),
+        ("Detected run worker status FAILED: Run has not completed but K8s job has no active pods", "out of memory"),
+        ("Run timed out due to taking longer than 180 seconds to start.", "could not be scheduled"),
+        ("pod is Pending: 0/3 nodes are available: Insufficient memory (unschedulable)", "could not be scheduled"),
+        ('Back-off pulling image "registry/x:1": ImagePullBackOff', "image could not be pulled"),
+    ],
+)
+def test_a_run_that_was_killed_is_named_as_such(desk, message, named):
+    assert named in ending_of(message).words
+    job = desk.definitions().resolve_implicit_global_asset_job_def()
+    run = desk.instance.create_run_for_job(
+        job,
+        tags={"dagster/partition": "2022-01-05"},
+        status=dg.DagsterRunStatus.STARTED,
+        asset_selection=frozenset({dg.AssetKey("posthog_events")}),
+    )
+    event = desk.instance.report_run_failed(run, message)
+    desk.see(run, event)
+    (text,) = desk.slack.texts("#growth")
+    assert named in text
+    assert "2022-01-05" in text
+
+
+def test_a_failing_check_is_told_while_the_run_succeeds(desk):
+    desk.check_passes = False
+    for day in ("03", "04"):
+        assert desk.run(f"2022-01-{day}").success
+    desk.watch()
+    desk.watch()
+    (text,) = desk.slack.texts("#growth")
+    assert "broken_objects" in text
+    assert "2022-01-03, 2022-01-04" in text
+    assert "left: 1 broken object" in text
+    desk.check_passes = True
+    desk.run("2022-01-03")
+    desk.watch()
+    assert "passes again for 2022-01-03" in desk.slack.texts()[-1]
+
+
+def test_a_check_that_is_not_chosen_is_not_told(desk):
+    desk.alerts["checks"] = ["records_present"]
+    desk.check_passes = False
+    desk.run("2022-01-03")
+    desk.watch()
+    assert desk.slack.attempts == 0
+
+
+def test_both_sensors_run_from_the_start(desk):
+    sensors = slack_alerts.build_slack_sensors(desk.graph)
+    assert [sensor.name for sensor in sensors] == ["slack_on_failure", "slack_watch"]
+    assert {sensor.default_status for sensor in sensors} == {dg.DefaultSensorStatus.RUNNING}
