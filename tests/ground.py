@@ -9,7 +9,7 @@ import gzip
 import itertools
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -110,10 +110,11 @@ class Ground:
         )
 
     def transform(self, day: dt.date = DAY, **options: Any) -> StepReport:
-        """Transform a day's objects, in this process."""
+        """List and transform a day's objects; `changed` is what either of the two steps said."""
         load = self.load(day)
-        load.list_new()
-        return load.transform(blueprint_of(self.settings, self.connection, day, load.writer), **options)
+        listed, _ = load.list_new()
+        report = load.transform(blueprint_of(self.settings, self.connection, day, load.writer), **options)
+        return replace(report, changed=[*listed.changed, *report.changed])
 
     def deliver(self, day: dt.date = DAY, narrowing: Narrowing | None = None, **options: Any) -> StepReport:
         """Deliver what is open of a day."""

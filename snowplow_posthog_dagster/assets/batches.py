@@ -45,6 +45,8 @@ def build_batches(graph: Graph) -> dg.AssetsDefinition:
             report = load.transform(blueprint, processes=section.processes, frozen=section.frozen_objects)
             state = load.log.state()
         report.counts = state.counts()
+        for line in report.changed:
+            context.log.warning(line)
         for line in report.broken:
             context.log.warning(f"broken object, its neighbours went on: {line}")
         context.log.info(f"{load.day}: {report.summary()}")

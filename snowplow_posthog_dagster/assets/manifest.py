@@ -29,6 +29,8 @@ def build_manifest(graph: Graph) -> dg.AssetsDefinition:
     ) -> dg.MaterializeResult:  # type: ignore[type-arg]
         with day_load(context, graph.settings, s3.connection(), config, unit="objects", lease=False) as load:
             report, listing = load.list_new()
+        for line in report.changed:
+            context.log.warning(line)
         hours = {found.hour for found in listing}
         context.log.info(f"{load.day}: {len(listing):,} objects, {report.stored_bytes:,} bytes of them new")
         return dg.MaterializeResult(

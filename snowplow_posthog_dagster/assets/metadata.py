@@ -43,6 +43,7 @@ def counts_metadata(counts: Counts) -> Metadata:
         ),
         **numbers,
         "filtered_by_rule": dict(counts.filtered_by_rule),
+        "withdrawn_by_reason": dict(counts.withdrawn_by_reason),
         "notes": dict(counts.notes),
     }
 
@@ -65,6 +66,8 @@ def step_metadata(report: StepReport) -> Metadata:
         metadata["hours"] = dg.MetadataValue.md(hours_table(report.hours))
     if report.broken:
         metadata["broken_objects"] = report.broken[:20]
+    if report.changed:
+        metadata["changed_objects"] = report.changed[:20]
     if report.left:
         metadata["left"] = report.left
     if report.narrowed:

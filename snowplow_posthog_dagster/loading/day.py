@@ -11,11 +11,12 @@ import datetime as dt
 import json
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from snowplow_posthog_dagster.errors import GoneObjectError, SettingsError
 from snowplow_posthog_dagster.loading.blueprint import Blueprint, Task
+from snowplow_posthog_dagster.loading.changes import Remembered, changes, remembered_in, words
 from snowplow_posthog_dagster.loading.delivery import Delivery, DeliveryOptions, DeliveryReport, OpenBatch
 from snowplow_posthog_dagster.loading.reports import StepReport, hour_rows
 from snowplow_posthog_dagster.loading.watching import LogWatch
@@ -75,6 +76,8 @@ class DayLoad:
         listing = self.archive.list_day(self.day, self.narrowing.hours)
         known = self._manifested()
         new = [found for found in listing if found.object_id not in known]
+        vanished = {name: line for name, line in known.items() if name not in {found.object_id for found in listing}}
+        changed = self._note_changes(listing, self.log.state(), vanished)[1] if vanished else []
         if new:
             name = f"{timestamp_name()}-{self.writer}.jsonl.gz"
             self.workspace.write_lines(self.workspace.key("manifests", self.day, name), map(_manifest_line, new))
@@ -84,14 +87,26 @@ class DayLoad:
             seconds=time.monotonic() - started,
             narrowed=self.narrowing.narrowed,
             hours=hour_rows(DayState({}), listing),
+            changed=changed,
         )
         return report, listing
 
-    def _manifested(self) -> set[str]:
-        known: set[str] = set()
+    def _manifested(self) -> dict[str, Remembered]:
+        known: dict[str, Remembered] = {}
         for listed in self.workspace.bucket.listing(self.workspace.folder("manifests", self.day)):
-            known.update(json.loads(line)["object"] for line in self.workspace.read_lines(listed.key))
+            for line in map(json.loads, self.workspace.read_lines(listed.key)):
+                known[line["object"]] = Remembered(line["key"], line["hour"])
         return known
+
+    def _note_changes(
+        self, listing: Sequence[ArchiveObject], state: DayState, remembered: Mapping[str, Remembered]
+    ) -> tuple[DayState, list[str]]:
+        """Log what became of listed objects in the archive; returns the state after it, and warnings."""
+        found = changes(state, listing, remembered, self.narrowing.wants)
+        if not found:
+            return state, []
+        self.log.write(found, writer=f"{self.writer}-changes")
+        return self.log.state(), [words(change, state) for change in found]
 
     # -- transform ----------------------------------------------------------------------------------------
 
@@ -107,21 +122,22 @@ class DayLoad:
             return StepReport(nothing_new=True, seconds=time.monotonic() - started)
         self.log.compact()
         state = self.log.state()
+        state, changed = self._note_changes(listing, state, remembered_in(state))
         tasks = self._tasks(listing, state, frozen)
         results = self._transform_tasks(blueprint, tasks, processes)
-        return self._transform_report(listing, results, time.monotonic() - started)
+        report = self._transform_report(listing, results, time.monotonic() - started)
+        return replace(report, changed=changed)
 
     def _tasks(self, listing: Sequence[ArchiveObject], state: DayState, frozen: str) -> list[Task]:
         now = timestamp_text()
         wanted = [found for found in listing if needs_transform(state.objects.get(found.object_id), now)]
-        icy = [found for found in wanted if found.frozen]
+        icy = self.archive.unreadable(wanted)
         if icy and frozen == "fail":
             raise SettingsError(
                 f"{len(icy)} objects of {self.day} lie in {icy[0].storage_class} and must be restored first, e.g."
-                f" `aws s3api restore-object --bucket {icy[0].bucket} --key {icy[0].key} --restore-request Days=7`;"
-                " or set transform.frozen_objects: skip"
+                f" `{icy[0].restore_command}`; or set transform.frozen_objects: skip. The manifest lists them all"
             )
-        return [self._task(found, state.objects.get(found.object_id)) for found in wanted if not found.frozen]
+        return [self._task(found, state.objects.get(found.object_id)) for found in wanted if found not in icy]
 
     def _task(self, found: ArchiveObject, known: ObjectState | None) -> Task:
         return Task(found, known.revision if known else 0, known.attempts if known else 0)
@@ -343,6 +359,7 @@ def _manifest_line(found: ArchiveObject) -> bytes:
             "hour": found.hour,
             "modified": timestamp_text(dt.datetime.fromtimestamp(found.modified, dt.UTC)),
             "storage_class": found.storage_class,
+            **({"restore": found.restore_command} if found.frozen else {}),
         }
     ).encode()
 

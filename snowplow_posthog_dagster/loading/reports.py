@@ -72,6 +72,7 @@ class StepReport:
     counts: Counts = field(default_factory=Counts)
     hours: list[HourRow] = field(default_factory=list)
     broken: list[str] = field(default_factory=list)
+    changed: list[str] = field(default_factory=list)
     left: str = ""
 
     @property

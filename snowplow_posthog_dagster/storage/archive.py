@@ -11,6 +11,7 @@ import datetime as dt
 import hashlib
 import itertools
 import re
+import shlex
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -75,6 +76,14 @@ class ArchiveObject:
     def frozen(self) -> bool:
         """Whether it must be restored from Glacier before it can be read."""
         return self.storage_class in _FROZEN
+
+    @property
+    def restore_command(self) -> str:
+        """What an operator types to have it restored for a week."""
+        return (
+            f"aws s3api restore-object --bucket {shlex.quote(self.bucket)} --key {shlex.quote(self.key)}"
+            " --restore-request Days=7"
+        )
 
 
 def object_id(bucket: str, key: str, etag: str) -> str:
@@ -141,6 +150,13 @@ class Archive:
             hour=hour,
             source=source,
         )
+
+    def unreadable(self, objects: Iterable[ArchiveObject]) -> list[ArchiveObject]:
+        """Those that lie in Glacier and are not restored. A listing goes on to say Glacier, so each is looked up."""
+        icy = [found for found in objects if found.frozen]
+        with ThreadPoolExecutor(_LISTING_THREADS) as pool:
+            restored = list(pool.map(lambda found: self.bucket.is_restored(found.key), icy))
+        return [found for found, readable in zip(icy, restored, strict=True) if not readable]
 
     def read(self, found: ArchiveObject, *, max_bytes: int | None = None) -> Iterator[bytes]:
         """Stream the inflated bytes of an object with one GET.

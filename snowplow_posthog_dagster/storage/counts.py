@@ -37,6 +37,7 @@ class Counts:
     bytes: int = 0
     raw_bytes: int = 0
     filtered_by_rule: Counter[str] = field(default_factory=Counter)
+    withdrawn_by_reason: Counter[str] = field(default_factory=Counter)
     notes: Counter[str] = field(default_factory=Counter)
 
     def __add__(self, other: "Counts") -> "Counts":
@@ -47,13 +48,16 @@ class Counts:
         """The sum of many."""
         sums: dict[str, int] = {item.name: 0 for item in fields(cls)}
         rules: Counter[str] = Counter()
+        reasons: Counter[str] = Counter()
         notes: Counter[str] = Counter()
         for part in parts:
             for name in _NUMBERS:
                 sums[name] += getattr(part, name)
             rules.update(part.filtered_by_rule)
+            reasons.update(part.withdrawn_by_reason)
             notes.update(part.notes)
-        return cls(**{name: sums[name] for name in _NUMBERS}, filtered_by_rule=rules, notes=notes)
+        numbers = {name: sums[name] for name in _NUMBERS}
+        return cls(**numbers, filtered_by_rule=rules, withdrawn_by_reason=reasons, notes=notes)
 
     def problems(self) -> list[str]:
         """The sums that do not add up, with their numbers; empty when every record is accounted for."""

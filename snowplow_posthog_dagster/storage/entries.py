@@ -70,12 +70,13 @@ class Broken(msgspec.Struct, frozen=True, tag_field="kind", tag="broken", kw_onl
     at: str
 
 
-class Superseded(msgspec.Struct, frozen=True, tag_field="kind", tag="superseded", kw_only=True):
-    """The key of the object holds other bytes now, which are another object."""
+class Superseded(msgspec.Struct, frozen=True, tag_field="kind", tag="superseded", kw_only=True, omit_defaults=True):
+    """The key of the object holds other bytes now, which are another object: `replaced_by`, where it is known."""
 
     object: str
     revision: int
     key: str
+    replaced_by: str | None = None
     at: str
 
 
@@ -101,7 +102,7 @@ class Skip(msgspec.Struct, frozen=True, tag_field="kind", tag="skip", kw_only=Tr
 
 
 class Unskip(msgspec.Struct, frozen=True, tag_field="kind", tag="unskip", kw_only=True, omit_defaults=True):
-    """An operator took a skip back: the object is pending again."""
+    """A skip was taken back by an operator, or a replacement by the archive: the object goes on where it was."""
 
     object: str
     revision: int

@@ -186,6 +186,12 @@ class Bucket:
         except GoneObjectError:
             return None
 
+    def is_restored(self, key: str) -> bool:
+        """Whether a key of an archived storage class has a restored copy that can be read."""
+        with self._translated("look up", key):
+            found = self.client.head_object(Bucket=self.name, Key=key)
+        return 'ongoing-request="false"' in found.get("Restore", "")
+
     @contextlib.contextmanager
     def _translated(self, verb: str, key: str, allow: frozenset[str] | set[str] = frozenset()) -> Iterator[None]:
         place = f"s3://{self.name}/{key}"

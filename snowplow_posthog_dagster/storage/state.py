@@ -38,6 +38,8 @@ from snowplow_posthog_dagster.storage.ranges import Ranges
 ACKNOWLEDGED = "acknowledged"
 REFUSED = "refused"
 
+_OVER_A_RESULT = (Skip, Unskip, Superseded, Gone, Purged)
+
 BATCHES, SAMPLES, DEAD_LETTERS = "batches", "samples", "dead_letters"
 """What a `purged` entry can say was deleted."""
 
@@ -75,7 +77,9 @@ class ObjectState:
     attempts: int = 0
     next_try: str = ""
     reason: str = ""
-    withdrawn: bool = False
+    skipped: bool = False
+    superseded: bool = False
+    gone: bool = False
     resent: int = 0
     purged: frozenset[str] = frozenset()
 
@@ -83,6 +87,11 @@ class ObjectState:
     def replayed_records(self) -> frozenset[int]:
         """The record numbers of the dead letters that a replay settled."""
         return frozenset(number for entry in self.replayed for number in entry.records)
+
+    @property
+    def withdrawn(self) -> bool:
+        """Whether what was not sent of it is not to be sent: an operator skipped it, or its key holds other bytes."""
+        return self.skipped or self.superseded
 
     @property
     def deliverable(self) -> list[BatchState]:
@@ -115,6 +124,7 @@ class ObjectState:
             delivery_dead_letters=refused,
             pending=0 if self.withdrawn else unsent,
             withdrawn=unsent if self.withdrawn else 0,
+            withdrawn_by_reason=Counter({self.status: unsent} if self.withdrawn and unsent else {}),
             resent=self.resent,
             bytes=self.done.bytes,
             raw_bytes=self.done.raw_bytes,
@@ -192,8 +202,9 @@ def _object_state(name: str, entries: list[Entry]) -> ObjectState:
     batches = _batches(revision, done, replayed, delivered)
     skip = _first(entry for entry in entries if isinstance(entry, Skip) and entry.revision == highest)
     broken = sorted((entry for entry in current if isinstance(entry, Broken)), key=lambda entry: entry.next_try)
-    superseded = any(isinstance(entry, Superseded) for entry in current)
-    gone = any(isinstance(entry, Gone) for entry in current)
+    # A replacement counts until the object is listed again, which is written as a higher revision.
+    superseded = any(isinstance(entry, Superseded) and entry.revision == highest for entry in entries)
+    gone = any(isinstance(entry, Gone) and entry.revision == highest for entry in entries)
     return ObjectState(
         object_id=name,
         revision=highest,
@@ -206,7 +217,9 @@ def _object_state(name: str, entries: list[Entry]) -> ObjectState:
         attempts=len(broken),
         next_try=broken[-1].next_try if broken else "",
         reason=skip.reason if skip else (broken[-1].reason if broken else ""),
-        withdrawn=skip is not None or superseded,
+        skipped=skip is not None,
+        superseded=superseded,
+        gone=gone,
         resent=_resent(revision, batches, delivered),
         purged=frozenset(entry.what for entry in current if isinstance(entry, Purged)),
     )
@@ -215,15 +228,15 @@ def _object_state(name: str, entries: list[Entry]) -> ObjectState:
 def _result_revision(entries: list[Entry]) -> int:
     """The revision whose results count: the highest one.
 
-    A skip and its unskip lie over a finished result without replacing it, so that what was acknowledged
-    before stays counted and an unskip goes on where the skip stopped.
+    A skip, an unskip, and what becomes of the object in the archive lie over a finished result without replacing
+    it, so that what was acknowledged before stays counted and an unskip goes on where the skip stopped.
     """
     revisions = sorted({_revision(entry) for entry in entries}, reverse=True)
     for revision in revisions:
         current = [entry for entry in entries if _revision(entry) == revision]
         if any(isinstance(entry, Done) for entry in current):
             return revision
-        if not all(isinstance(entry, (Skip, Unskip)) for entry in current):
+        if not all(isinstance(entry, _OVER_A_RESULT) for entry in current):
             break
     return revisions[0]
 
@@ -239,10 +252,10 @@ def _revision(entry: Entry) -> int:
 def _status(skip: Skip | None, done: Done | None, broken: list[Broken], *, superseded: bool, gone: bool) -> str:
     if skip:
         return "skipped"
-    if done:
-        return "done"
     if superseded:
         return "superseded"
+    if done:
+        return "done"
     if gone:
         return "gone"
     return "broken" if broken else "pending"
