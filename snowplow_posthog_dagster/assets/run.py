@@ -98,8 +98,8 @@ def day_load(
 
     A step process leaves when its run worker dies; an in-process run is the user's own process and does not.
     """
-    if multiprocessing.parent_process() is not None:
-        exit_with_parent()
+    if run_worker := multiprocessing.parent_process():
+        exit_with_parent(run_worker.pid)
     day, run_id = day_of(context), context.run.run_id
     with _stop_sign() as stop:
         workspace = workspace_of(settings, connection)

@@ -5,12 +5,15 @@ there too, never on a command line) and builds its own clients from it.
 """
 
 import datetime as dt
+import logging
+import threading
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 import msgspec
 
-from snowplow_posthog_dagster.errors import ObjectError
-from snowplow_posthog_dagster.loading.sources import source_for
+from snowplow_posthog_dagster.errors import BrokenObjectError, InterruptedRunError, ObjectError, SnowplowPostHogError
+from snowplow_posthog_dagster.loading.sources import SnowplowSource, Source, source_for
 from snowplow_posthog_dagster.loading.transform import TransformJob, TransformOptions, failure_entry, transform_object
 from snowplow_posthog_dagster.mapping.mapper import Mapper
 from snowplow_posthog_dagster.mapping.settings import MappingSettings
@@ -18,6 +21,8 @@ from snowplow_posthog_dagster.storage.archive import Archive, ArchiveObject
 from snowplow_posthog_dagster.storage.entries import Broken, Done, Gone, Superseded
 from snowplow_posthog_dagster.storage.s3 import Bucket, Connection, connect
 from snowplow_posthog_dagster.storage.workspace import Workspace
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -70,17 +75,43 @@ class Workshop:
             writer=blueprint.writer,
         )
 
-    def run(self, task: Task) -> Done | Broken | Superseded | Gone:
-        """Transform one object. Only errors that concern more than this object are raised."""
+    def run(self, task: Task, stop: threading.Event | None = None) -> Done | Broken | Superseded | Gone:
+        """Transform one object. Only errors that concern more than this object are raised.
+
+        An error that nobody foresaw breaks the object, with its name in the log, and not the day. Raises
+        InterruptedRunError within a chunk when `stop` is set.
+        """
         plan = self._blueprint
         found = task.found
         try:
             source = source_for(
                 found.source, self._mapper, found.object_id, f"{plan.day:%Y-%m-%d}", plan.max_record_bytes
             )
+            if stop is not None:
+                source = _stoppable(source, stop)
             return transform_object(found, source, self._job, revision=task.revision)
         except ObjectError as error:
-            return failure_entry(found, error, revision=task.revision, attempts=task.attempts, writer=plan.writer)
+            failure: ObjectError = error
+        except SnowplowPostHogError:
+            raise
+        except Exception as error:
+            _log.exception("the transform of s3://%s/%s failed unexpectedly", found.bucket, found.key)
+            failure = BrokenObjectError(f"unexpected {type(error).__name__}: {error}; the run's log has the traceback")
+        return failure_entry(found, failure, revision=task.revision, attempts=task.attempts, writer=plan.writer)
+
+
+def _stoppable(source: Source, stop: threading.Event) -> Source:
+    """The same source, which ends between two chunks of an object when `stop` is set."""
+
+    def until_stopped(chunks: Iterable[bytes]) -> Iterator[bytes]:
+        for chunk in chunks:
+            if stop.is_set():
+                raise InterruptedRunError("the transform was asked to stop; what was finished is in the day log")
+            yield chunk
+
+    return SnowplowSource(
+        source.lines, lambda chunks: source.records(until_stopped(chunks)), source.event, source.origin
+    )
 
 
 blueprint_codec = (msgspec.json.Encoder(), msgspec.json.Decoder(Blueprint))

@@ -75,7 +75,7 @@ def _in_this_process(blueprint: Blueprint, tasks: Sequence[Task], on_result: OnR
     for task in tasks:
         if stop.is_set() or workshop is None:
             return
-        on_result(workshop.run(task))
+        on_result(workshop.run(task, stop))
 
 
 class _Pool:
@@ -125,6 +125,8 @@ class _Pool:
                     return
                 if worker is None or worker.spent:
                     worker = self._replace(worker)
+                if self._over():
+                    return
                 result = worker.run(task)
                 if result is None and self._over():
                     return
@@ -137,9 +139,10 @@ class _Pool:
 
     def _replace(self, worker: "_Worker | None") -> "_Worker":
         self._retire(worker)
-        fresh = _Worker(self._blueprint)
+        fresh = _Worker()
         with self._lock:
             self._workers.add(fresh)
+        fresh.begin(self._blueprint)
         return fresh
 
     def _retire(self, worker: "_Worker | None") -> None:
@@ -158,7 +161,7 @@ class _Pool:
 class _Worker:
     """One worker process and the two ends of its pipes."""
 
-    def __init__(self, blueprint: Blueprint) -> None:
+    def __init__(self) -> None:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "snowplow_posthog_dagster.loading.worker"],
             stdin=subprocess.PIPE,
@@ -167,25 +170,39 @@ class _Worker:
         )
         self._done = 0
         self._gone = False
+
+    def begin(self, blueprint: Blueprint) -> None:
+        """Hand over the blueprint and wait until the process has made its clients and its mapper of it.
+
+        Raises what the process reports, and TransientError when it dies before it has had any object in hand:
+        that is no object's fault.
+        """
         self._send(blueprint_codec[0].encode(blueprint))
+        if self._answer() is None:
+            raise TransientError(f"a worker process for the transform did not start: {self.ending()}; see its stderr")
 
     @property
     def spent(self) -> bool:
         """Whether it should be replaced before the next task."""
-        return self._gone or self._done >= _OBJECTS_PER_WORKER
+        return self._gone or self._done >= _OBJECTS_PER_WORKER or self._process.poll() is not None
 
     def run(self, task: Task) -> Result | None:
         """Do one task; None when the process died over it. Raises what concerns more than the object."""
         self._send(task_codec[0].encode(task))
+        self._done += 1
+        line = self._answer()
+        return None if line is None else result_of(line)
+
+    def _answer(self) -> bytes | None:
+        """The next line of the process, None when it died. Raises the error that it reports."""
         stdout = self._process.stdout
         line = stdout.readline() if stdout else b""
-        self._done += 1
         if not line.endswith(b"\n"):
             self._gone = True
             return None
         if line.startswith(b'{"error"'):
             raise _error_of(line)
-        return result_of(line)
+        return line
 
     def _send(self, line: bytes) -> None:
         stdin: IO[bytes] | None = self._process.stdin
