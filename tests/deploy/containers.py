@@ -1,0 +1,99 @@
+"""Real containers by podman, as root and without a registry: a Debian base by debootstrap, the image by our Dockerfile.
+
+    debootstrap ──> base image ──Dockerfile──> image ──> podman run, podman play kube
+
+podman's storage lies in build/containers of the checkout (git-ignored), so that a second run of the tests finds the
+base image again. Slow parts, on two cores: debootstrap 50 s, build 150 s, start of a container 10 to 20 s (the storage
+driver vfs copies the whole image, because it works on every kernel and file system).
+"""
+
+import os
+import shutil
+import subprocess
+import tarfile
+from dataclasses import dataclass
+from pathlib import Path
+
+BASE = "localhost/snowplow-posthog-base:bookworm"
+IMAGE = "localhost/snowplow-posthog-dagster:test"
+SUITE = "bookworm"
+# crun refuses hybrid cgroups; limits above the hard ones of the machine are refused too.
+LIMITS = ("--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024")
+# As in the pods: nothing of the image can be written.
+READ_ONLY = ("--read-only", "--tmpfs", "/tmp", "--tmpfs", "/opt/dagster/dagster_home:mode=0777")
+
+
+@dataclass(frozen=True)
+class Podman:
+    """podman with a storage of its own."""
+
+    folder: Path
+
+    def command(self, *arguments: str) -> list[str]:
+        """The whole command line."""
+        return [
+            "podman", "--runtime", "runc", "--cgroup-manager", "cgroupfs", "--storage-driver", "vfs",
+            "--root", str(self.folder / "storage"), "--runroot", str(self.folder / "run"), *arguments,
+        ]  # fmt: skip
+
+    def __call__(self, *arguments: str, timeout: float = 120, check: bool = True) -> str:
+        """Run podman; returns what it printed, both streams."""
+        done = subprocess.run(
+            self.command(*arguments),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+        if check and done.returncode != 0:
+            raise RuntimeError(f"podman {arguments[0]} ended with {done.returncode}: {done.stdout[-4000:]}")
+        return done.stdout
+
+    def has(self, image: str) -> bool:
+        """Whether an image is there."""
+        return subprocess.run(self.command("image", "exists", image), check=False).returncode == 0
+
+    def in_container(self, *command: str, options: tuple[str, ...] = (), timeout: float = 120) -> str:
+        """Run a command in a new container of our image; returns what it printed."""
+        return self(
+            "run", "--rm", "--no-healthcheck", "--network", "host", *LIMITS, *READ_ONLY, "--workdir", "/tmp",
+            *options, IMAGE, *command, timeout=timeout,
+        )  # fmt: skip
+
+
+def make_base(podman: Podman) -> None:
+    """A Debian with Python, from Debian's archive."""
+    if podman.has(BASE):
+        return
+    root, archive = podman.folder / "root", podman.folder / "base.tar"
+    shutil.rmtree(root, ignore_errors=True)
+    packages = "python3,python3-venv,ca-certificates"
+    subprocess.run(
+        ["debootstrap", "--variant=minbase", f"--include={packages}", SUITE, str(root)],
+        check=True,
+        timeout=300,
+        stdout=subprocess.DEVNULL,
+    )
+    with tarfile.open(archive, "w") as tar:
+        for entry in sorted(root.iterdir()):
+            tar.add(entry, arcname=entry.name, filter=_without_caches)
+    podman("import", str(archive), BASE, timeout=200)
+    shutil.rmtree(root)
+    archive.unlink()
+
+
+def _without_caches(entry: tarfile.TarInfo) -> tarfile.TarInfo | None:
+    wanted = not entry.name.startswith(("var/cache/apt/archives/", "var/lib/apt/lists/", "proc/", "sys/", "dev/"))
+    return entry if wanted else None
+
+
+def build(podman: Podman, repository: Path, version: str) -> None:
+    """Our Dockerfile on the local base. The build sees this machine's CAs and pip configuration, the image does not."""
+    seen = [path for path in ("/etc/ssl/certs", "/etc/pip.conf") if os.path.exists(path)]  # noqa: PTH110
+    volumes = [option for path in seen for option in ("--volume", f"{path}:{path}:ro")]
+    podman(
+        "build", "--layers=false", "--isolation", "chroot", "--network", "host", "--format", "docker",
+        "--file", str(repository / "deploy" / "Dockerfile"), "--build-arg", f"BASE={BASE}",
+        "--build-arg", f"VERSION={version}", *volumes, "--tag", IMAGE, str(repository), timeout=550,
+    )  # fmt: skip
