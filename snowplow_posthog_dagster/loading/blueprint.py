@@ -20,6 +20,7 @@ from snowplow_posthog_dagster.mapping.settings import MappingSettings
 from snowplow_posthog_dagster.storage.archive import Archive, ArchiveObject
 from snowplow_posthog_dagster.storage.entries import Broken, Done, Gone, Superseded
 from snowplow_posthog_dagster.storage.s3 import Bucket, Connection, connect
+from snowplow_posthog_dagster.storage.suppressed import Suppressed
 from snowplow_posthog_dagster.storage.workspace import Workspace
 
 _log = logging.getLogger(__name__)
@@ -41,7 +42,6 @@ class Blueprint:
     max_record_bytes: int
     writer: str
     privacy_secret: str | None = field(default=None, repr=False)
-    forgotten: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -60,20 +60,34 @@ class Workshop:
         client = connect(blueprint.connection)
         self._blueprint = blueprint
         workspace_bucket = Bucket(client, blueprint.workspace_bucket, blueprint.put_options)
-        secret = blueprint.privacy_secret
-        self._mapper = Mapper(
-            MappingSettings.model_validate_json(blueprint.mapping),
-            privacy_secret=secret.encode() if secret else None,
-            forgotten=blueprint.forgotten,
-        )
+        workspace = Workspace(workspace_bucket, blueprint.workspace_prefix, blueprint.target)
+        self._suppressed = Suppressed(workspace)
+        self._forgotten = self._suppressed.hmacs()
+        self._mapper = self._make_mapper()
         self._job = TransformJob(
             archive=Archive(Bucket(client, blueprint.archive_bucket), ()),
-            workspace=Workspace(workspace_bucket, blueprint.workspace_prefix, blueprint.target),
+            workspace=workspace,
             day=blueprint.day,
             versions=(self._mapper.identity_version, self._mapper.mapping_version),
             options=blueprint.options,
             writer=blueprint.writer,
         )
+
+    def _make_mapper(self) -> Mapper:
+        secret = self._blueprint.privacy_secret
+        return Mapper(
+            MappingSettings.model_validate_json(self._blueprint.mapping),
+            privacy_secret=secret.encode() if secret else None,
+            forgotten=self._forgotten,
+        )
+
+    def _mapper_of_now(self) -> Mapper:
+        """The mapper, made anew when somebody was forgotten since the last object."""
+        forgotten = self._suppressed.hmacs()
+        if forgotten != self._forgotten:
+            self._forgotten = forgotten
+            self._mapper = self._make_mapper()
+        return self._mapper
 
     def run(self, task: Task, stop: threading.Event | None = None) -> Done | Broken | Superseded | Gone:
         """Transform one object. Only errors that concern more than this object are raised.
@@ -85,7 +99,7 @@ class Workshop:
         found = task.found
         try:
             source = source_for(
-                found.source, self._mapper, found.object_id, f"{plan.day:%Y-%m-%d}", plan.max_record_bytes
+                found.source, self._mapper_of_now(), found.object_id, f"{plan.day:%Y-%m-%d}", plan.max_record_bytes
             )
             if stop is not None:
                 source = _stoppable(source, stop)
@@ -94,7 +108,7 @@ class Workshop:
             failure: ObjectError = error
         except SnowplowPostHogError:
             raise
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - one object is at fault, and says so in the log
             _log.exception("the transform of s3://%s/%s failed unexpectedly", found.bucket, found.key)
             failure = BrokenObjectError(f"unexpected {type(error).__name__}: {error}; the run's log has the traceback")
         return failure_entry(found, failure, revision=task.revision, attempts=task.attempts, writer=plan.writer)
