@@ -152,7 +152,14 @@ class AlertsSection(Section):
     threshold: int = Field(1, ge=1)
     thresholds: dict[str, int] = Field(default_factory=dict)
     checks: list[str] = Field(
-        default_factory=lambda: ["broken_objects", "hours_present", "records_present", "posthog_errors", "reconciled"]
+        default_factory=lambda: [
+            "broken_objects",
+            "hours_present",
+            "records_present",
+            "posthog_errors",
+            "reconciled",
+            "complete_in_time",
+        ]
     )
     repeat_minutes: float = Field(60.0, ge=0)
     outside_production: bool = False
@@ -166,6 +173,19 @@ class AlertsSection(Section):
         return self.thresholds.get(asset, self.thresholds.get(asset.rsplit("/", 1)[-1], self.threshold))
 
 
+class ChecksSection(Section):
+    """When a check of a day warns. Shares are of the day's records; an hour is due after `hour_grace_minutes`."""
+
+    hour_grace_minutes: int = Field(120, ge=0)
+    volume_low_share: float = Field(0.5, ge=0)
+    volume_high_share: float = Field(2.0, ge=1)
+    dead_letter_share: float = Field(0.01, ge=0, le=1)
+    repeat_share: float = Field(0.05, ge=0, le=1)
+    latency_minutes: float = Field(120.0, gt=0)
+    server_errors: int = Field(3, ge=1)
+    complete_by_hour: int = Field(3, ge=0, le=23)
+
+
 class SettingsFile(Section):
     """The settings file; every section is optional."""
 
@@ -177,6 +197,7 @@ class SettingsFile(Section):
     mapping: MappingSettings = MappingSettings()
     automation: AutomationSection = AutomationSection()
     alerts: AlertsSection = AlertsSection()
+    checks: ChecksSection = ChecksSection()
     owners: list[str] = Field(default_factory=lambda: ["team:data"])
 
 

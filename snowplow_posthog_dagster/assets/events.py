@@ -3,6 +3,7 @@
 import dagster as dg
 
 from snowplow_posthog_dagster.assets.batches import ACCOUNTING
+from snowplow_posthog_dagster.assets.checks import check_results, check_specs, judge_run
 from snowplow_posthog_dagster.assets.graph import GROUP, Graph
 from snowplow_posthog_dagster.assets.metadata import acceptance, accounting_result, counts_metadata, step_metadata
 from snowplow_posthog_dagster.assets.run import LoadConfig, day_load
@@ -43,6 +44,7 @@ def build_events(graph: Graph) -> dg.AssetsDefinition:
                 asset=key,
                 description="Warns while objects are broken, skipped or not transformed, or events are not sent",
             ),
+            *check_specs(key),
         ],
         description=(
             "Posts the day's batches to PostHog's /batch/ without inflating them, several in flight, and logs"
@@ -64,6 +66,7 @@ def build_events(graph: Graph) -> dg.AssetsDefinition:
             with shared_pace(load.workspace, rate, sender=context.run.run_id, weight=weight) as pacer:
                 report = load.deliver(client, api_key=api_key, pacer=pacer, options=posthog.options())
             state = load.log.state()
+            verdicts = judge_run(load, state, report, settings.file.checks)
         client.close()
         report.counts = state.counts()
         context.log.info(f"{load.day} to {identity.host}: {report.summary()}")
@@ -77,6 +80,7 @@ def build_events(graph: Graph) -> dg.AssetsDefinition:
             check_results=[
                 accounting_result(report, state, check=ACCOUNTING, key=key, partition=f"{load.day}"),
                 _completeness(report, state, key, f"{load.day}"),
+                *check_results(verdicts, key, load.day),
             ],
         )
 
