@@ -3,7 +3,19 @@
 import dotenv
 import typer
 
-from snowplow_posthog_dagster.commands import dead_letters, doctor, generate, load, operate, pipes, preview, reconcile, sandbox, status
+from snowplow_posthog_dagster.commands import (
+    dead_letters,
+    doctor,
+    generate,
+    load,
+    operate,
+    pipes,
+    preview,
+    reconcile,
+    remap,
+    sandbox,
+    status,
+)
 
 app = typer.Typer(
     help="Snowplow's enriched events from S3 into PostHog.",
@@ -37,6 +49,7 @@ app.command(rich_help_panel=OPERATING)(operate.unskip)
 app.command(rich_help_panel=OPERATING)(operate.pause)
 app.command(rich_help_panel=OPERATING)(operate.resume)
 app.command(rich_help_panel=OPERATING)(reconcile.reconcile)
+app.command(rich_help_panel=OPERATING)(remap.remap)
 app.add_typer(dead_letters.app, name="dead-letters", rich_help_panel=OPERATING)
 app.add_typer(operate.check_app, name="check", rich_help_panel=OPERATING)
 app.add_typer(operate.target_app, name="target", rich_help_panel=OPERATING)

@@ -89,7 +89,7 @@ def replay(day: Day, stage: Stage = None, reason: Reason = "", now: Now = False,
             section = current.file.transform
             replaying = Replay(
                 load,
-                mapper_of(current),
+                mapper_of(current, load.workspace),
                 max_record_bytes=section.max_record_bytes,
                 max_object_bytes=section.max_object_bytes,
             )

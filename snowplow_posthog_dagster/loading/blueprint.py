@@ -61,7 +61,9 @@ class Workshop:
         self._blueprint = blueprint
         workspace_bucket = Bucket(client, blueprint.workspace_bucket, blueprint.put_options)
         workspace = Workspace(workspace_bucket, blueprint.workspace_prefix, blueprint.target)
-        self._suppressed = Suppressed(workspace)
+        secret = blueprint.privacy_secret
+        self._secret = secret.encode() if secret else None
+        self._suppressed = Suppressed(workspace, self._secret)
         self._forgotten = self._suppressed.hmacs()
         self._mapper = self._make_mapper()
         self._job = TransformJob(
@@ -74,10 +76,9 @@ class Workshop:
         )
 
     def _make_mapper(self) -> Mapper:
-        secret = self._blueprint.privacy_secret
         return Mapper(
             MappingSettings.model_validate_json(self._blueprint.mapping),
-            privacy_secret=secret.encode() if secret else None,
+            privacy_secret=self._secret,
             forgotten=self._forgotten,
         )
 

@@ -13,6 +13,7 @@ from snowplow_posthog_dagster.posthog.query import QueryClient
 from snowplow_posthog_dagster.settings import Settings
 from snowplow_posthog_dagster.storage.archive import Archive
 from snowplow_posthog_dagster.storage.s3 import Bucket, Connection, connect
+from snowplow_posthog_dagster.storage.suppressed import Suppressed
 from snowplow_posthog_dagster.storage.workspace import Workspace
 
 
@@ -35,9 +36,11 @@ def workspace_of(settings: Settings, connection: Connection) -> Workspace:
     return workspace
 
 
-def mapper_of(settings: Settings) -> Mapper:
-    """The mapping under these settings."""
-    return Mapper(settings.file.mapping, privacy_secret=settings.privacy_secret)
+def mapper_of(settings: Settings, workspace: Workspace | None = None) -> Mapper:
+    """The mapping under these settings; with a workspace it keeps forgotten people out, as every load does."""
+    secret = settings.privacy_secret
+    forgotten = Suppressed(workspace, secret).hmacs() if workspace else frozenset()
+    return Mapper(settings.file.mapping, privacy_secret=secret, forgotten=forgotten)
 
 
 def blueprint_of(settings: Settings, connection: Connection, day: dt.date, writer: str) -> Blueprint:
