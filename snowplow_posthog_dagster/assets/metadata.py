@@ -60,6 +60,7 @@ def step_metadata(report: StepReport) -> Metadata:
         "run_events_per_second": round(report.rate, 1),
         "run_retries": report.retries,
         "run_bytes_sent": report.sent_bytes,
+        **{f"run_post_seconds_p{percent}": round(report.latency(percent), 4) for percent in (50, 95, 99)},
         "closed": report.closed,
     }
     if report.hours:

@@ -220,6 +220,7 @@ class DayLoad:
             events=sent.events_acknowledged,
             sent_bytes=sent.bytes_sent,
             retries=sent.retries,
+            post_seconds=sent.post_seconds,
             seconds=time.monotonic() - started,
             narrowed=self.narrowing.narrowed,
             closed=closed,

@@ -73,6 +73,7 @@ class DeliveryReport:
     posts: int = 0
     retries: int = 0
     bytes_sent: int = 0
+    post_seconds: list[float] = field(default_factory=list)
     statuses: dict[int, int] = field(default_factory=dict)
     batches_read: int = 0
     last_words: str = ""
@@ -291,7 +292,7 @@ class Delivery:
         while self._may_start(events):
             started = time.monotonic()
             answer = self._client.post(data)
-            self._count(answer, len(data), retry=attempt > 0)
+            self._count(answer, len(data), time.monotonic() - started, retry=attempt > 0)
             if answer.verdict in _SETTLED:
                 return answer
             raise_if_terminal(answer, self._client.url)
@@ -315,10 +316,11 @@ class Delivery:
             )
         return self._taken_rate.wait(events, self._halt) and self._pacer.wait(events, self._halt)
 
-    def _count(self, answer: Answer, size: int, *, retry: bool) -> None:
+    def _count(self, answer: Answer, size: int, seconds: float, *, retry: bool) -> None:
         with self._lock:
             report = self.report
             report.posts += 1
+            report.post_seconds.append(seconds)
             report.retries += retry
             report.bytes_sent += size
             report.statuses[answer.status] = report.statuses.get(answer.status, 0) + 1

@@ -66,6 +66,7 @@ class StepReport:
     stored_bytes: int = 0
     sent_bytes: int = 0
     retries: int = 0
+    post_seconds: list[float] = field(default_factory=list)
     seconds: float = 0.0
     narrowed: bool = False
     closed: bool = False
@@ -79,6 +80,11 @@ class StepReport:
     def rate(self) -> float:
         """Events a second over the step."""
         return self.events / self.seconds if self.seconds > 0 else 0.0
+
+    def latency(self, percent: int) -> float:
+        """Seconds within which so many percent of the POSTs were answered (nearest rank), 0 without any."""
+        ordered = sorted(self.post_seconds)
+        return ordered[max(0, -(-len(ordered) * percent // 100) - 1)] if ordered else 0.0
 
     def summary(self) -> str:
         """One line for people."""
