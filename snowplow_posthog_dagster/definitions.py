@@ -10,6 +10,7 @@ from snowplow_posthog_dagster.assets.events import build_events
 from snowplow_posthog_dagster.assets.graph import Graph
 from snowplow_posthog_dagster.assets.manifest import build_manifest
 from snowplow_posthog_dagster.automation.new_files import build_new_files_sensor
+from snowplow_posthog_dagster.automation.schedules import build_nightly_schedule
 from snowplow_posthog_dagster.automation.slack_alerts import build_slack_sensors
 from snowplow_posthog_dagster.resources.posthog import PostHogResource
 from snowplow_posthog_dagster.resources.s3 import SnowplowS3Resource
@@ -29,6 +30,7 @@ def build_definitions(settings: Settings) -> dg.Definitions:
             build_events(graph),
             graph.posthog_spec(),
         ],
+        schedules=[build_nightly_schedule(graph)],
         sensors=[build_new_files_sensor(graph), *build_slack_sensors(graph)],
         resources={
             "s3": SnowplowS3Resource(**settings.file.s3.model_dump()),

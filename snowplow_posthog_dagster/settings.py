@@ -142,6 +142,8 @@ class AutomationSection(Section):
     min_minutes_between_runs: float = Field(5.0, ge=0, le=1440)
     sensor_seconds: int = Field(30, ge=5, le=3600)
     priority: int = 10
+    nightly_cron: str = "15 3 * * *"
+    housekeeping_dry_run: bool = True
 
 
 class AlertsSection(Section):

@@ -288,6 +288,11 @@ def server_errors(state: DayState, writer: str) -> int:
     )
 
 
+def night_facts(load: DayLoad, state: DayState, hours: Collection[int] | None, now: dt.datetime) -> DayFacts:
+    """What `judge_day` needs outside of a run, which has no server errors of its own."""
+    return DayFacts(load.day, state, hours, 0, usual_records(load.workspace, load.day), load.writer, now)
+
+
 def judge_run(load: DayLoad, state: DayState, report: StepReport, limits: ChecksSection) -> list[Verdict]:
     """All verdicts about the day of a run that has just delivered."""
     now = dt.datetime.now(dt.UTC)

@@ -1,6 +1,7 @@
 """What each check of a day says, from states of its log."""
 
 import datetime as dt
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -27,7 +28,7 @@ KEY = dg.AssetKey("posthog_events")
 
 
 def done(
-    hour: int | None, records: int = 100, *, arrival: int | None = None, writer: str = "w", **more: int
+    hour: int | None, records: int = 100, *, arrival: int | None = None, writer: str = "w", **more: Any
 ) -> list[Entry]:
     mapped = records - sum(more.values())
     name = f"object-{hour}"

@@ -1,0 +1,134 @@
+"""What a closed day no longer needs: its batches and samples; dead letters past retention; orphans. Knows no Dagster.
+
+    closed and reconciled ──> `purged` entries ──> deletion of batches and samples
+    older than the retention ──> `purged` entries ──> deletion of dead letters
+    in no log entry and a day old ──> deletion (left by a crash between a batch and its entry)
+
+The entry comes first and the deletion second: a crash in between leaves files that the log calls purged, which the
+next night deletes; the other order would lose files that the log promises. Log entries are never deleted. Batches of
+an object with events that PostHog refused stay, because a replay needs them. The caller holds the day lease.
+"""
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from snowplow_posthog_dagster.loading.day import DayLoad
+from snowplow_posthog_dagster.loading.reconcile import AGREE
+from snowplow_posthog_dagster.storage.dead_letters import DELIVERY, TRANSFORM, dead_letter_folder
+from snowplow_posthog_dagster.storage.entries import Done, Entry, Purged, Replayed
+from snowplow_posthog_dagster.storage.s3 import Listed
+from snowplow_posthog_dagster.storage.state import BATCHES, DEAD_LETTERS, SAMPLES, DayState, fold
+from snowplow_posthog_dagster.storage.workspace import timestamp_text
+
+ORPHAN_SECONDS = 86_400.0
+
+
+@dataclass
+class Housekeeping:
+    """What was deleted, or in a dry run would be: files and bytes by kind."""
+
+    files: dict[str, int] = field(default_factory=dict)
+    bytes: dict[str, int] = field(default_factory=dict)
+
+    def note(self, kind: str, found: Iterable[Listed]) -> None:
+        """Count files of a kind."""
+        for listed in found:
+            self.files[kind] = self.files.get(kind, 0) + 1
+            self.bytes[kind] = self.bytes.get(kind, 0) + listed.size
+
+    def add(self, other: "Housekeeping") -> None:
+        """Count another day's too."""
+        for kind, number in other.files.items():
+            self.files[kind] = self.files.get(kind, 0) + number
+            self.bytes[kind] = self.bytes.get(kind, 0) + other.bytes[kind]
+
+    def summary(self) -> str:
+        """In words."""
+        parts = [f"{number:,} {kind} ({self.bytes[kind]:,} bytes)" for kind, number in sorted(self.files.items())]
+        return ", ".join(parts) or "nothing"
+
+
+def keep_house(load: DayLoad, *, dry_run: bool, retention_days: int, now: float | None = None) -> Housekeeping:
+    """Delete what a day no longer needs. `now` is in seconds since 1970, held against S3's LastModified."""
+    moment = time.time() if now is None else now
+    report = Housekeeping()
+    entries = load.log.entries()
+    state = fold(entries)
+    finished = load.is_finished(load.archive.list_day(load.day))
+    if finished and _reconciled(state):
+        _purge(load, state, report, dry_run=dry_run)
+    oldest = moment - retention_days * 86_400
+    _purge_dead_letters(load, state, report, oldest=oldest, dry_run=dry_run)
+    _delete_orphans(load, entries, report, oldest=moment - ORPHAN_SECONDS, dry_run=dry_run)
+    if finished and not dry_run:
+        # A `purged` entry is a new segment, which reopens a finished day.
+        load.close(load.archive.list_day(load.day))
+    return report
+
+
+def _reconciled(state: DayState) -> bool:
+    return bool(state.reconciled) and state.reconciled[-1].result == AGREE
+
+
+def _purge(load: DayLoad, state: DayState, report: Housekeeping, *, dry_run: bool) -> None:
+    """Batches and samples of every object that is done and has no refused event."""
+    wanted = {
+        known.object_id: known.done.revision
+        for known in state.objects.values()
+        if known.done and not any(batch.refused for batch in known.batches.values())
+    }
+    for kind in (BATCHES, SAMPLES):
+        found = [listed for listed in _files(load, kind) if _object_of(listed, load, kind) in wanted]
+        marked = {known.object_id for known in state.objects.values() if kind in known.purged}
+        objects = {_object_of(listed, load, kind) for listed in found} - marked
+        _mark(load, {name: wanted[name] for name in objects}, kind, dry_run=dry_run)
+        _delete(load, kind, found, report, dry_run=dry_run)
+
+
+def _purge_dead_letters(load: DayLoad, state: DayState, report: Housekeeping, *, oldest: float, dry_run: bool) -> None:
+    for stage in (TRANSFORM, DELIVERY):
+        folder = dead_letter_folder(load.workspace, load.day, stage)
+        found = [listed for listed in load.workspace.bucket.listing(folder) if listed.modified < oldest]
+        objects = {listed.key[len(folder) :].partition("-")[0] for listed in found}
+        known = {name: state.objects[name] for name in objects if name in state.objects}
+        unmarked = {
+            name: one.done.revision for name, one in known.items() if one.done and DEAD_LETTERS not in one.purged
+        }
+        _mark(load, unmarked, DEAD_LETTERS, dry_run=dry_run)
+        _delete(load, DEAD_LETTERS, found, report, dry_run=dry_run)
+
+
+def _delete_orphans(load: DayLoad, entries: list[Entry], report: Housekeeping, *, oldest: float, dry_run: bool) -> None:
+    """Batches that no entry lists, also none of a lost result, and that are a day old."""
+    listed_ids = {(entry.object, note.id) for entry in entries if isinstance(entry, Done) for note in entry.batches}
+    listed_ids |= {(entry.object, entry.batch.id) for entry in entries if isinstance(entry, Replayed) and entry.batch}
+    found = []
+    for listed in _files(load, BATCHES):
+        batch = listed.key.rsplit("/", 1)[-1].removesuffix(".json.gz")
+        if listed.modified < oldest and (_object_of(listed, load, BATCHES), batch) not in listed_ids:
+            found.append(listed)
+    _delete(load, "orphans", found, report, dry_run=dry_run)
+
+
+def _files(load: DayLoad, kind: str) -> list[Listed]:
+    return list(load.workspace.bucket.listing(load.workspace.folder(kind, load.day)))
+
+
+def _object_of(listed: Listed, load: DayLoad, kind: str) -> str:
+    """The object-id in a key: a folder for batches, the first part of the name for samples."""
+    rest = listed.key[len(load.workspace.folder(kind, load.day)) :]
+    return rest.partition("/" if kind == BATCHES else "-")[0]
+
+
+def _mark(load: DayLoad, revisions: dict[str, int], what: str, *, dry_run: bool) -> None:
+    at = timestamp_text()
+    entries = [Purged(object=name, revision=revision, what=what, at=at) for name, revision in sorted(revisions.items())]
+    if entries and not dry_run:
+        load.log.write(entries, writer=f"{load.writer}-housekeeping")
+
+
+def _delete(load: DayLoad, kind: str, found: list[Listed], report: Housekeeping, *, dry_run: bool) -> None:
+    report.note(kind, found)
+    if found and not dry_run:
+        load.workspace.bucket.delete([listed.key for listed in found])

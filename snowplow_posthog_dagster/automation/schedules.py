@@ -1,0 +1,206 @@
+"""The night: every loaded day of the last week is held against the archive and PostHog, closed, and tidied.
+
+    listing against log ──> complete? ──> close ──> PostHog against log ──> purge what is no longer needed
+
+The job sends nothing. What it finds missing becomes a failing check (and so a message in Slack) of the day; files
+within the sensor's look-back are loaded by the sensor, others by materializing the day. A day that a run is working
+on is left for the next night. One day's trouble does not keep the others from their turn.
+"""
+
+import contextlib
+import datetime as dt
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import dagster as dg
+from pydantic import Field
+
+from snowplow_posthog_dagster.assets.checks import (
+    Verdict,
+    check_evaluation,
+    hours_with_files,
+    judge_completeness,
+    judge_day,
+    night_facts,
+)
+from snowplow_posthog_dagster.assets.graph import Graph
+from snowplow_posthog_dagster.automation.archive_watch import SENSOR_START
+from snowplow_posthog_dagster.automation.housekeeping import Housekeeping, keep_house
+from snowplow_posthog_dagster.automation.old_runs import delete_old_runs
+from snowplow_posthog_dagster.errors import SnowplowPostHogError
+from snowplow_posthog_dagster.loading.day import DayLoad, what_is_left, writer_name
+from snowplow_posthog_dagster.loading.reconcile import Reconciliation
+from snowplow_posthog_dagster.loading.setup import archive_of, query_client_of, workspace_of
+from snowplow_posthog_dagster.partitions import DEFAULT_START
+from snowplow_posthog_dagster.posthog.query import QueryClient
+from snowplow_posthog_dagster.resources.s3 import SnowplowS3Resource
+from snowplow_posthog_dagster.storage.leases import DayLease, holder_of
+from snowplow_posthog_dagster.storage.s3 import Connection
+from snowplow_posthog_dagster.storage.workspace import Workspace
+
+_NIGHT_CHECKS = {"hours_present", "records_present", "broken_objects", "volume", "reconciled"}
+
+
+class NightConfig(dg.Config):
+    """Run config of the nightly job."""
+
+    days: int = Field(7, description="How many past days are looked at", ge=1, le=400)
+    dry_run: bool | None = Field(None, description="Delete nothing, only say what would go; empty: as the settings say")
+    wait_seconds: float = Field(
+        60.0, description="How long PostHog's ingestion may lag before a missing event is a gap"
+    )
+
+
+@dataclass
+class NightReport:
+    """What one night found, a line per day."""
+
+    lines: list[str] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+    house: Housekeeping = field(default_factory=Housekeeping)
+
+
+def build_nightly_schedule(graph: Graph) -> dg.ScheduleDefinition:
+    """The nightly job on its schedule; it ships stopped."""
+    running = dg.DefaultScheduleStatus.RUNNING if graph.settings.starts_automation else dg.DefaultScheduleStatus.STOPPED
+    return dg.ScheduleDefinition(
+        name=graph.name("nightly"),
+        job=build_nightly_job(graph),
+        cron_schedule=graph.settings.file.automation.nightly_cron,
+        execution_timezone="UTC",
+        default_status=running,
+        description="Reconciles and closes the last days, and deletes what they no longer need.",
+    )
+
+
+def build_nightly_job(graph: Graph) -> dg.JobDefinition:
+    """A job of one op; it materializes nothing and reports checks."""
+
+    @dg.op(name=graph.name("reconcile_and_tidy"))
+    def reconcile_and_tidy(context: dg.OpExecutionContext, config: NightConfig, s3: SnowplowS3Resource) -> None:
+        night = Night(graph, s3.connection(), context.instance, config, dt.datetime.now(dt.UTC))
+        report = night.run()
+        for line in report.lines:
+            context.log.info(line)
+        context.add_output_metadata({"days": "\n".join(report.lines), "deleted": report.house.summary()})
+        if report.errors:
+            raise dg.Failure("; ".join(report.errors), allow_retries=False)
+
+    @dg.job(name=graph.name("nightly_job"), description="Reconciles and closes the last days; sends nothing.")
+    def nightly() -> None:
+        reconcile_and_tidy()
+
+    return nightly
+
+
+@dataclass
+class Night:
+    """One night's work at `now` (UTC)."""
+
+    graph: Graph
+    connection: Connection
+    instance: dg.DagsterInstance
+    config: NightConfig
+    now: dt.datetime
+
+    def run(self) -> NightReport:
+        """Look at every day, then at Dagster's old runs."""
+        report = NightReport()
+        settings = self.graph.settings
+        workspace, query = workspace_of(settings, self.connection), query_client_of(settings)
+        for day in self._days(workspace):
+            try:
+                report.lines.append(f"{day}: {self._day(workspace, query, day, report.house)}")
+            except SnowplowPostHogError as error:
+                report.errors.append(f"{day}: {error}")
+        sensor = self.graph.name("new_snowplow_files")
+        old = delete_old_runs(self.instance, sensor, self.now, dry_run=self._dry_run)
+        would = "would delete" if self._dry_run else "deleted"
+        report.lines.append(f"{would} {report.house.summary()}, and {old:,} old runs of {sensor}")
+        return report
+
+    @property
+    def _dry_run(self) -> bool:
+        given = self.config.dry_run
+        return self.graph.settings.file.automation.housekeeping_dry_run if given is None else given
+
+    def _days(self, workspace: Workspace) -> list[dt.date]:
+        """Past days that this target loaded, or that began after its sensor first ran: newest first."""
+        environment = self.graph.settings.environment
+        first = environment.posthog_backfill_start_date or DEFAULT_START
+        last = environment.posthog_backfill_end_date or dt.date.max
+        started = [entry["at"] for entry in workspace.control_entries() if entry["kind"] == SENSOR_START]
+        live_from = dt.date.fromisoformat(min(started)[:10]) + dt.timedelta(days=1) if started else dt.date.max
+        past = [self.now.date() - dt.timedelta(days=back) for back in range(1, self.config.days + 1)]
+        return [
+            day
+            for day in past
+            if first <= day <= last and (day >= live_from or _has(workspace, workspace.folder("log", day)))
+        ]
+
+    def _day(self, workspace: Workspace, query: QueryClient | None, day: dt.date, house: Housekeeping) -> str:
+        holder = holder_of(workspace, day)
+        if holder:
+            return f"is being worked on by {holder[:8]}, left for the next night"
+        load = DayLoad(
+            archive=archive_of(self.graph.settings, self.connection),
+            workspace=workspace,
+            day=day,
+            writer=writer_name(f"nightly-{self.now.isoformat()}"),
+        )
+        with self._lease(load):
+            complete, words = self._close(load)
+            if complete and query is not None:
+                words += f", {self._reconcile(load, query)}"
+            limits = self.graph.settings.file.checks
+            self._report(day, judge_completeness(day, complete=complete, left=words, now=self.now, limits=limits))
+            self._report_checks(load)
+            retention = self.graph.settings.file.workspace.dead_letter_retention_days
+            house.add(keep_house(load, dry_run=self._dry_run, retention_days=retention, now=self.now.timestamp()))
+        return words
+
+    @contextlib.contextmanager
+    def _lease(self, load: DayLoad) -> Iterator[None]:
+        who = f"the nightly job on {socket.gethostname()}"
+        with DayLease(load.workspace, load.day, sender=f"nightly-{load.writer}", who=who):
+            yield
+
+    def _close(self, load: DayLoad) -> tuple[bool, str]:
+        """Whether the day is complete now, in words: logs against listing."""
+        listing = load.archive.list_day(load.day)
+        if load.is_finished(listing):
+            return True, "complete"
+        state = load.log.state()
+        left = what_is_left(state, listing) or ("" if listing else "no file in the archive")
+        problems = state.problems()
+        if problems:
+            return False, f"does not add up: {problems[0]}"
+        if left:
+            return False, f"not complete: {left}"
+        closed = load.close(listing)
+        return closed, "closed" if closed else "not complete"
+
+    def _reconcile(self, load: DayLoad, query: QueryClient) -> str:
+        """PostHog against the log, once per day: a day that agreed and did not change is not asked for again."""
+        state = load.log.state()
+        if state.reconciled and state.reconciled[-1].result == "agree" and state.reconciled[-1].at >= state.last_run():
+            return "agreed with PostHog before"
+        api_key = self.graph.settings.project_api_key
+        report = Reconciliation(load, query, api_key=api_key, wait_seconds=self.config.wait_seconds).run()
+        return report.summary()
+
+    def _report_checks(self, load: DayLoad) -> None:
+        state = load.log.state()
+        facts = night_facts(load, state, hours_with_files(state), self.now)
+        for verdict in judge_day(facts, self.graph.settings.file.checks):
+            if verdict.check in _NIGHT_CHECKS:
+                self._report(load.day, verdict)
+
+    def _report(self, day: dt.date, verdict: Verdict) -> None:
+        key = self.graph.key("posthog_events")
+        self.instance.report_runless_asset_event(check_evaluation(verdict, key, day))
+
+
+def _has(workspace: Workspace, folder: str) -> bool:
+    return any(True for _ in workspace.bucket.listing(folder))
