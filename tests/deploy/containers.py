@@ -17,8 +17,11 @@ from pathlib import Path
 BASE = "localhost/snowplow-posthog-base:bookworm"
 IMAGE = "localhost/snowplow-posthog-dagster:test"
 SUITE = "bookworm"
-# crun refuses hybrid cgroups; limits above the hard ones of the machine are refused too.
-LIMITS = ("--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024")
+# podman's own defaults are above what some machines allow root to set.
+CONFIGURATION = """\
+[containers]
+default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
+"""
 # As in the pods: nothing of the image can be written.
 READ_ONLY = ("--read-only", "--tmpfs", "/tmp", "--tmpfs", "/opt/dagster/dagster_home:mode=0777")
 
@@ -29,42 +32,46 @@ class Podman:
 
     folder: Path
 
-    def command(self, *arguments: str) -> list[str]:
-        """The whole command line."""
-        return [
+    def _run(self, *arguments: str, timeout: float) -> "subprocess.CompletedProcess[str]":
+        configuration = self.folder / "containers.conf"
+        configuration.write_text(CONFIGURATION)
+        # runc, because crun refuses hybrid cgroups.
+        command = [
             "podman", "--runtime", "runc", "--cgroup-manager", "cgroupfs", "--storage-driver", "vfs",
             "--root", str(self.folder / "storage"), "--runroot", str(self.folder / "run"), *arguments,
         ]  # fmt: skip
-
-    def __call__(self, *arguments: str, timeout: float = 120, check: bool = True) -> str:
-        """Run podman; returns what it printed, both streams."""
-        done = subprocess.run(
-            self.command(*arguments),
+        return subprocess.run(
+            command,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
             timeout=timeout,
+            env={**os.environ, "CONTAINERS_CONF": str(configuration)},
             check=False,
         )
+
+    def __call__(self, *arguments: str, timeout: float = 120, check: bool = True) -> str:
+        """Run podman; returns what it printed, both streams."""
+        done = self._run(*arguments, timeout=timeout)
         if check and done.returncode != 0:
             raise RuntimeError(f"podman {arguments[0]} ended with {done.returncode}: {done.stdout[-4000:]}")
         return done.stdout
 
-    def has(self, image: str) -> bool:
-        """Whether an image is there."""
-        return subprocess.run(self.command("image", "exists", image), check=False).returncode == 0
+    def succeeds(self, *arguments: str, timeout: float = 60) -> bool:
+        """Whether a command of podman ends well."""
+        return self._run(*arguments, timeout=timeout).returncode == 0
 
     def in_container(self, *command: str, options: tuple[str, ...] = (), timeout: float = 120) -> str:
         """Run a command in a new container of our image; returns what it printed."""
         return self(
-            "run", "--rm", "--no-healthcheck", "--network", "host", *LIMITS, *READ_ONLY, "--workdir", "/tmp",
+            "run", "--rm", "--no-healthcheck", "--network", "host", *READ_ONLY, "--workdir", "/tmp",
             *options, IMAGE, *command, timeout=timeout,
         )  # fmt: skip
 
 
 def make_base(podman: Podman) -> None:
     """A Debian with Python, from Debian's archive."""
-    if podman.has(BASE):
+    if podman.succeeds("image", "exists", BASE):
         return
     root, archive = podman.folder / "root", podman.folder / "base.tar"
     shutil.rmtree(root, ignore_errors=True)

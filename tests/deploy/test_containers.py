@@ -1,8 +1,13 @@
 """The image, built and run for real; a run's pod, as the launcher renders it, played by podman."""
 
+import base64
+import contextlib
 import json
 import subprocess
 import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import pytest
@@ -10,7 +15,7 @@ import yaml
 from dagster import DagsterInstance
 
 from tests.deploy.chart import container_context, image_name, instance_config, namespace_values
-from tests.deploy.containers import IMAGE, LIMITS, READ_ONLY, Podman, build, make_base
+from tests.deploy.containers import IMAGE, READ_ONLY, Podman, build, make_base
 from tests.deploy.run_pods import Launcher, code_server
 from tests.ground import DAY, lines_of
 from tests.integration.servers import ceph, postgres
@@ -22,7 +27,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.containers, pytest.mark.timeout(900)
 def podman(repository):
     folder = repository / "build" / "containers"
     folder.mkdir(parents=True, exist_ok=True)
-    found = Podman(folder)
+    found = Podman(folder.resolve())
     yield found
     found("pod", "rm", "--all", "--force", check=False)
 
@@ -65,14 +70,11 @@ def test_the_demos_main_job_runs_inside_it_and_a_second_time_finds_nothing_to_do
 
 def test_the_code_server_is_healthy_within_a_minute(podman, image):
     started = time.monotonic()
-    options = ("--detach", "--rm", "--no-healthcheck", "--network", "host", *LIMITS, *READ_ONLY)
+    options = ("--detach", "--rm", "--no-healthcheck", "--network", "host", *READ_ONLY)
     command = ("dagster", "code-server", "start", "-h", "127.0.0.1", "-p", "3030")
     container = podman("run", *options, image, *command, "-m", "snowplow_posthog_dagster.definitions").split()[-1]
     try:
-        while True:
-            check = podman.command("exec", container, "dagster", "api", "grpc-health-check", "-p", "3030")
-            if subprocess.run(check, capture_output=True, check=False, timeout=60).returncode == 0:
-                break
+        while not podman.succeeds("exec", container, "dagster", "api", "grpc-health-check", "-p", "3030"):
             assert time.monotonic() - started < 60, podman("logs", container, check=False)
             time.sleep(1)
     finally:
@@ -102,22 +104,17 @@ def pod_environment(ground):
         }
 
 
-def test_podman_plays_a_runs_pod_and_it_loads_a_day_from_ceph(
-    podman, image, repository, ground, pod_environment, tmp_path, monkeypatch
-):
-    ground.put("one", lines_of(50))
-    ground.put("two", lines_of(50), hour=5)
+@pytest.fixture
+def cluster(podman, image, repository, ground, pod_environment, tmp_path, monkeypatch):
+    """The namespace `testing` as far as runs see it: instance, code server, launcher, and podman as the kubelet."""
     values = namespace_values(repository, "testing")
     (deployment,) = values["dagster-user-deployments"]["deployments"]
     deployment["image"] = {**deployment["image"], "repository": IMAGE.rpartition(":")[0], "tag": "test"}
     config = instance_config(values)
     database = pod_environment["database"]
     for name in ("run_storage", "event_log_storage", "schedule_storage"):
-        config[name]["config"]["postgres_db"] |= {
-            "hostname": database.host,
-            "port": database.port,
-            "db_name": "dagster",
-        }
+        place = {"hostname": database.host, "port": database.port, "db_name": database.database}
+        config[name]["config"]["postgres_db"] |= place
     config["compute_logs"]["config"]["bucket"] = "dagster-logs"
     (tmp_path / "dagster.yaml").write_text(yaml.safe_dump(config))
     monkeypatch.setenv("DAGSTER_PG_PASSWORD", "not asked for")
@@ -130,53 +127,104 @@ def test_podman_plays_a_runs_pod_and_it_loads_a_day_from_ceph(
         DagsterInstance.from_config(str(tmp_path)) as instance,
     ):
         launcher = Launcher(instance, port, client)
-        launched = launcher.launch("load_day", {"dagster/partition": f"{DAY}"})
-        printed = play(podman, launched, pod_environment, tmp_path)
-        run = instance.get_run_by_id(launched.run_id)
+        yield Cluster(podman, instance, launcher, pod_environment, tmp_path)
         launcher.close()
-    assert run.status.value == "SUCCESS", printed[-4000:]
+
+
+def test_podman_plays_a_runs_pod_and_it_loads_a_day_from_ceph(cluster, ground):
+    ground.put("one", lines_of(50))
+    ground.put("two", lines_of(50), hour=5)
+    launched = cluster.launcher.launch("load_day", {"dagster/partition": f"{DAY}"})
+    with cluster.playing(launched):
+        cluster.podman("wait", "run-dagster", timeout=200)
+        assert cluster.status(launched) == "SUCCESS", cluster.podman("logs", "run-dagster")[-4000:]
     counts = ground.counts()
     assert (counts.records, counts.acknowledged) == (100, 100)
     assert len(ground.events()) == 100
-    logs = pod_environment["logs"].client().list_objects_v2(Bucket="dagster-logs")["Contents"]
+    logs = cluster.given["logs"].client().list_objects_v2(Bucket="dagster-logs")["Contents"]
     assert any(found["Key"].startswith("testing/") for found in logs)
 
 
-def play(podman, launched, given, folder):
-    """The run's pod on this machine's network, until it ends; returns its log."""
-    pod = {"apiVersion": "v1", "kind": "Pod", **launched.pod}
-    pod["metadata"]["name"] = "run"
-    pod["spec"]["hostNetwork"] = True
-    pod["spec"].pop("affinity")
-    user_environment = [
-        source["configMapRef"]["name"] for source in launched.container["envFrom"] if "configMapRef" in source
-    ]
-    maps = [config_map(name, {}) for name in user_environment if name != "snowplow-posthog"]
-    maps += [
-        config_map("snowplow-posthog", given["environment"]),
-        config_map("snowplow-posthog-settings", {"settings.yaml": "archive: [{prefix: output/}]"}),
-    ]
-    secrets = [
-        secret("snowplow-posthog", given["secret"]),
-        secret("dagster-postgresql-secret", {"postgresql-password": "x"}),
-    ]
-    (folder / "secrets.yaml").write_text(yaml.safe_dump_all(secrets))
-    (folder / "maps.yaml").write_text(yaml.safe_dump_all(maps))
-    (folder / "pod.yaml").write_text(yaml.safe_dump(pod))
-    podman("play", "kube", str(folder / "secrets.yaml"))
-    try:
-        podman("play", "kube", "--configmap", str(folder / "maps.yaml"), "--network", "host", str(folder / "pod.yaml"))
-        podman("wait", "run-dagster", timeout=200)
-        return podman("logs", "run-dagster")
-    finally:
-        podman("pod", "rm", "--force", "run", check=False)
-        for name in ("snowplow-posthog", "dagster-postgresql-secret"):
-            podman("secret", "rm", name, check=False)
+def test_terminating_a_run_ends_its_pod_within_a_minute_and_the_next_run_sends_the_rest(cluster, ground):
+    ground.put("one", lines_of(2_000))
+    launched = cluster.launcher.launch("load_day", {"dagster/partition": f"{DAY}"})
+    with cluster.playing(launched, delivery={"events_per_second": 50}):
+        wait_until_some_arrived(cluster, ground)
+        asked = time.monotonic()
+        cluster.launcher.terminate(launched.run_id)
+        # What the kubelet does when the Job is deleted: SIGTERM, and SIGKILL after the grace period.
+        grace = launched.pod["spec"]["terminationGracePeriodSeconds"]
+        cluster.podman("pod", "stop", "--time", str(grace), "run", timeout=90)
+        assert time.monotonic() - asked < 60
+        assert cluster.status(launched) == "CANCELED", cluster.podman("logs", "run-dagster")[-4000:]
+    stopped = ground.counts()
+    assert 0 < stopped.acknowledged < 2_000
+    launched = cluster.launcher.launch("load_day", {"dagster/partition": f"{DAY}"})
+    with cluster.playing(launched):
+        cluster.podman("wait", "run-dagster", timeout=200)
+    assert ground.counts().acknowledged == 2_000
+    assert len(ground.events()) == 2_000
+    assert ground.posthog.raw_rows() == 2_000, "something was sent twice"
+
+
+def wait_until_some_arrived(cluster, ground):
+    deadline = time.monotonic() + 150
+    while not ground.posthog.raw_rows():
+        assert time.monotonic() < deadline, cluster.podman("logs", "run-dagster")[-4000:]
+        time.sleep(0.5)
+
+
+@dataclass
+class Cluster:
+    """What a test of run pods works with."""
+
+    podman: Podman
+    instance: DagsterInstance
+    launcher: Launcher
+    given: dict[str, Any]
+    folder: Path
+
+    def status(self, launched):
+        """The run's status in Dagster's database."""
+        return self.instance.get_run_by_id(launched.run_id).status.value
+
+    @contextlib.contextmanager
+    def playing(self, launched, **sections):
+        """The run's pod on this machine's network, under a settings file with these sections."""
+        pod = {"apiVersion": "v1", "kind": "Pod", **launched.pod}
+        pod["metadata"]["name"] = "run"
+        pod["spec"]["hostNetwork"] = True
+        settings = yaml.safe_dump({"archive": [{"prefix": "output/"}], **sections})
+        sources = launched.container["envFrom"]
+        data = {source["configMapRef"]["name"]: {} for source in sources if "configMapRef" in source}
+        data |= {
+            "snowplow-posthog": self.given["environment"],
+            "snowplow-posthog-settings": {"settings.yaml": settings},
+        }
+        files = [self.write(f"{name}.yaml", config_map(name, values)) for name, values in data.items()]
+        maps = [option for file in files for option in ("--configmap", file)]
+        secrets = {"snowplow-posthog": self.given["secret"], "dagster-postgresql-secret": {"postgresql-password": "x"}}
+        try:
+            for name, values in secrets.items():
+                self.create_secret(name, values)
+            self.podman("play", "kube", *maps, "--network", "host", self.write("pod.yaml", pod))
+            yield
+        finally:
+            self.podman("pod", "rm", "--force", "run", check=False)
+            for name in secrets:
+                self.podman("secret", "rm", name, check=False)
+
+    def write(self, name, content):
+        """A file of YAML; returns its path."""
+        (self.folder / name).write_text(yaml.safe_dump(content))
+        return str(self.folder / name)
+
+    def create_secret(self, name, values):
+        """A Secret in the form in which podman 4.3 looks its keys up (its `play kube` writes another)."""
+        file = self.folder / f"{name}.json"
+        file.write_text(json.dumps({key: base64.b64encode(value.encode()).decode() for key, value in values.items()}))
+        self.podman("secret", "create", name, str(file))
 
 
 def config_map(name, data):
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": data}
-
-
-def secret(name, data):
-    return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": data}
