@@ -6,6 +6,7 @@ import typer
 from snowplow_posthog_dagster.commands import (
     dead_letters,
     doctor,
+    forget,
     generate,
     load,
     operate,
@@ -14,6 +15,7 @@ from snowplow_posthog_dagster.commands import (
     reconcile,
     remap,
     sandbox,
+    scale,
     status,
 )
 
@@ -38,6 +40,7 @@ app.command(rich_help_panel=SANDBOX)(sandbox.dev)
 app.command(rich_help_panel=SANDBOX)(sandbox.up)
 app.command(rich_help_panel=SANDBOX)(sandbox.down)
 app.command("generate", rich_help_panel=SANDBOX)(generate.generate_)
+app.command(rich_help_panel=SANDBOX)(scale.scale)
 app.command(rich_help_panel=LOOKING)(preview.preview)
 app.command(rich_help_panel=LOOKING)(pipes.parse)
 app.command("map", rich_help_panel=LOOKING)(pipes.map_)
@@ -50,6 +53,7 @@ app.command(rich_help_panel=OPERATING)(operate.pause)
 app.command(rich_help_panel=OPERATING)(operate.resume)
 app.command(rich_help_panel=OPERATING)(reconcile.reconcile)
 app.command(rich_help_panel=OPERATING)(remap.remap)
+app.command(rich_help_panel=OPERATING)(forget.forget)
 app.add_typer(dead_letters.app, name="dead-letters", rich_help_panel=OPERATING)
 app.add_typer(operate.check_app, name="check", rich_help_panel=OPERATING)
 app.add_typer(operate.target_app, name="target", rich_help_panel=OPERATING)

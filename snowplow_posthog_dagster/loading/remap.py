@@ -141,8 +141,8 @@ def remap(load: DayLoad, made: RemapPlan, *, by: str, force: bool) -> int:
     if made.makes_twins and not force:
         raise SettingsError(
             f"{load.day} cannot be remapped in place: the settings give {made.objects[TWINS]:,} objects another"
-            f" identity (uuid, event, distinct_id or timestamp), and PostHog would keep {made.acknowledged:,} events beside"
-            " their twins. Load into a new project instead, or add --force"
+            f" identity (uuid, event, distinct_id or timestamp), and PostHog would keep {made.acknowledged:,} events"
+            " beside their twins. Load into a new project instead, or add --force"
         )
     at = timestamp_text()
     entries = [

@@ -28,7 +28,10 @@ class BatchNote(msgspec.Struct, frozen=True):
 
 
 class Done(msgspec.Struct, frozen=True, tag_field="kind", tag="done", kw_only=True, omit_defaults=True):
-    """An archive object was transformed; the sums of the counting equation's first half."""
+    """An archive object was transformed; the sums of the counting equation's first half.
+
+    `carried` of the mapped events were acknowledged under an earlier revision and are in no batch of this one.
+    """
 
     object: str
     revision: int
@@ -43,6 +46,7 @@ class Done(msgspec.Struct, frozen=True, tag_field="kind", tag="done", kw_only=Tr
     dead_letters: int = 0
     filtered: dict[str, int] = {}
     repeats: int = 0
+    carried: int = 0
     batches: list[BatchNote] = []
     dead_letter_file: str | None = None
     apps: dict[str, list[int]] = {}
@@ -122,12 +126,13 @@ class Remap(msgspec.Struct, frozen=True, tag_field="kind", tag="remap", kw_only=
 
 
 class Forget(msgspec.Struct, frozen=True, tag_field="kind", tag="forget", kw_only=True, omit_defaults=True):
-    """A person was forgotten: the object is done again; the events of `acknowledged` uuids are not sent again."""
+    """People were taken out of an object's unsent events and dead letters: its result of this revision lacks them."""
 
     object: str
     revision: int
     key: str = ""
-    acknowledged: list[str]
+    events: int = 0
+    dead_letters: int = 0
     by: str
     at: str
 

@@ -105,7 +105,7 @@ class ObjectState:
         status: dict[str, Any] = {f"objects_{self.status}": 1}
         if self.done is None:
             return Counts(objects=1, resent=self.resent, **status)
-        settled = sum(len(batch.acknowledged) for batch in self.batches.values())
+        settled = self.done.carried + sum(len(batch.acknowledged) for batch in self.batches.values())
         refused = sum(len(batch.refused) for batch in self.batches.values())
         unsent = sum(len(batch.open) for batch in self.batches.values())
         filtered = Counter(self.done.filtered)
@@ -220,7 +220,7 @@ def _object_state(name: str, entries: list[Entry]) -> ObjectState:
         skipped=skip is not None,
         superseded=superseded,
         gone=gone,
-        resent=_resent(revision, batches, delivered),
+        resent=max(0, _resent(revision, batches, delivered) - (done.carried if done else 0)),
         purged=frozenset(entry.what for entry in current if isinstance(entry, Purged)),
     )
 
