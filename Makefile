@@ -43,6 +43,11 @@ test-slow: install ## the other tests; those without their server are skipped by
 test-all: install ## every test
 	@$(PYTEST) $(ARGS)
 
+.PHONY: kill-test
+KILLS ?= 200
+kill-test: extra ## kill runs at random moments and count what was lost or doubled (KILLS=200)
+	@$(BIN)/python -m tests.faults.kill_loop --kills $(KILLS) $(ARGS)
+
 .PHONY: lint
 lint: install ## ruff (format, rules, complexity) and mypy --strict
 	@$(BIN)/ruff format --check .
@@ -57,6 +62,10 @@ format: install ## let ruff format and mend what it can
 .PHONY: bench
 bench: install ## CPU time and memory beside other ways of doing it: a table and build/bench.json
 	@$(BIN)/python -m benchmarks.bench $(ARGS)
+
+.PHONY: scale
+scale: install ## 5 million generated events through Dagster, and PostHog's stand-in asked for each (ARGS="--events 200000")
+	@$(BIN)/snowplow-posthog scale --events 5000000 $(ARGS)
 
 .PHONY: clean
 clean: ## remove the environment, the sandbox with its data, and everything generated

@@ -17,6 +17,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from snowplow_posthog_dagster.commands.killed_hour import killed_hour
 from snowplow_posthog_dagster.commands.load import ASSETS, instance, materialize
 from snowplow_posthog_dagster.commands.preview import show
 from snowplow_posthog_dagster.commands.terminal import counts_table, err, friendly_errors, out
@@ -53,7 +54,8 @@ def demo(folder: Folder = DEFAULT_FOLDER) -> None:
         for error in failed:
             err.print(f"[bold red]failed[/]: {error}")
         _show(current, sandbox, runs, time.monotonic() - started)
-    if failed:
+        kept_its_promise = killed_hour(folder, current, sandbox.client())
+    if failed or not kept_its_promise:
         raise typer.Exit(1)
 
 
