@@ -1,7 +1,6 @@
 """Apps: screen, version, device and network from the entities of Snowplow's mobile trackers; and the tracker."""
 
-from collections.abc import Mapping
-
+from snowplow_posthog_dagster.mapping.columns import Columns
 from snowplow_posthog_dagster.mapping.identity import Found
 from snowplow_posthog_dagster.mapping.properties import Properties
 from snowplow_posthog_dagster.mapping.reading import Data
@@ -25,45 +24,55 @@ APPLICATION = "com.snowplowanalytics.mobile/application"
 SCREEN = "com.snowplowanalytics.mobile/screen"
 
 
-def describe_app(properties: Properties, found: Found) -> None:
+def describe_app(columns: Columns, properties: Properties, found: Found) -> None:
     """Set what the entities of an app say."""
     mobile = found.get(MOBILE)
     if mobile:
         _describe_device(properties, mobile)
     application = found.get(APPLICATION)
     if application:
-        properties.app_version = _text(application, "version")
-        properties.app_build = _text(application, "build")
-        properties.app_name = properties.app_namespace = properties.app_id
+        _set(properties, "$app_version", application.get("version"))
+        _set(properties, "$app_build", application.get("build"))
+        _set(properties, "$app_name", columns.app_id)
+        _set(properties, "$app_namespace", columns.app_id)
     screen = found.get(SCREEN)
     if screen:
-        properties.screen_name = _text(screen, "name")
+        _set(properties, "$screen_name", screen.get("name"))
 
 
 def describe_screen_view(properties: Properties, data: Data) -> None:
     """Set the name of the screen that the event itself tells."""
-    properties.screen_name = _text(data, "name") or properties.screen_name
+    _set(properties, "$screen_name", data.get("name"))
 
 
-def describe_library(properties: Properties) -> None:
+def describe_library(columns: Columns, properties: Properties) -> None:
     """Set which tracker made the event."""
-    library, _, version = properties.v_tracker.partition("-")
+    library, _, version = columns.v_tracker.partition("-")
     if library:
-        properties.lib, properties.lib_version = f"snowplow-{library}", version
+        properties["$lib"] = f"snowplow-{library}"
+        if version:
+            properties["$lib_version"] = version
 
 
 def _describe_device(properties: Properties, mobile: Data) -> None:
-    properties.os = system_name(_text(mobile, "osType"))
-    properties.os_version = system_version(properties.os, _text(mobile, "osVersion"))
-    properties.device_model = _text(mobile, "deviceModel")
-    properties.device_manufacturer = _text(mobile, "deviceManufacturer")
-    properties.device_type = "Tablet" if properties.device_model.startswith("iPad") else "Mobile"
-    properties.network_carrier = _text(mobile, "carrier")
-    network = _text(mobile, "networkType")
-    if network in {"wifi", "mobile"}:
-        properties.network_wifi, properties.network_cellular = network == "wifi", network == "mobile"
+    system = system_name(_text(mobile.get("osType")))
+    model = _text(mobile.get("deviceModel"))
+    _set(properties, "$os", system)
+    _set(properties, "$os_version", system_version(system, _text(mobile.get("osVersion"))))
+    _set(properties, "$device_model", model)
+    _set(properties, "$device_manufacturer", mobile.get("deviceManufacturer"))
+    _set(properties, "$device_type", "Tablet" if model.startswith("iPad") else "Mobile")
+    _set(properties, "$network_carrier", mobile.get("carrier"))
+    network = mobile.get("networkType")
+    if network in ("wifi", "mobile"):
+        properties["$network_wifi"], properties["$network_cellular"] = network == "wifi", network == "mobile"
 
 
-def _text(data: Mapping[str, object], field: str) -> str:
-    value = data.get(field)
+def _set(properties: Properties, name: str, value: object) -> None:
+    text = _text(value)
+    if text:
+        properties[name] = text
+
+
+def _text(value: object) -> str:
     return str(value) if type(value) in {str, int} else ""

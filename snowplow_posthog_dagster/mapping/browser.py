@@ -12,6 +12,7 @@ An app has a system and a device but no browser (app.py has set them): its user 
 import re
 from functools import lru_cache
 
+from snowplow_posthog_dagster.mapping.columns import Columns
 from snowplow_posthog_dagster.mapping.identity import Found
 from snowplow_posthog_dagster.mapping.properties import Properties
 from snowplow_posthog_dagster.mapping.reading import Data
@@ -53,20 +54,20 @@ Agent = tuple[str, float | int | None, str, str, str, str, str]
 NOTHING: Agent = ("", None, "", "", "", "", "")
 
 
-def describe_browser(properties: Properties, found: Found, *, parse_user_agent: bool) -> None:
+def describe_browser(columns: Columns, properties: Properties, found: Found, *, parse_user_agent: bool) -> None:
     """Set what the sources know, the better source first."""
     yauaa = found.get(YAUAA)
     if yauaa:
         _apply(properties, *_from_yauaa(yauaa))
-        if properties.browser and properties.os and properties.device_type:
+        if "$browser" in properties and "$os" in properties and "$device_type" in properties:
             return
     parsed = found.get(UA_PARSER)
     if parsed:
-        _apply(properties, *_from_ua_parser(parsed, properties.useragent))
-    if properties.br_name or properties.os_name or properties.dvce_type:
-        _apply(properties, *_from_columns(properties))
-    if parse_user_agent and not (yauaa or parsed or properties.browser) and properties.useragent:
-        _apply(properties, *_from_user_agent(properties.useragent))
+        _apply(properties, *_from_ua_parser(parsed, columns.useragent))
+    if columns.br_name or columns.os_name or columns.dvce_type:
+        _apply(properties, *_from_columns(columns))
+    if parse_user_agent and columns.useragent and not (yauaa or parsed or "$browser" in properties):
+        _apply(properties, *_from_user_agent(columns.useragent))
 
 
 def _apply(
@@ -80,17 +81,20 @@ def _apply(
     manufacturer: str,
 ) -> None:
     """Fill what is still missing; a version only with the name that it belongs to."""
-    if os and not properties.os:
-        properties.os, properties.os_version = os, os_version
-    if browser and not properties.browser:
-        properties.browser = ON_IOS.get(browser, browser) if properties.os == "iOS" else browser
-        properties.browser_version = browser_version
-    if kind and not properties.device_type:
-        properties.device_type = kind
-    if device and not properties.device:
-        properties.device = device
-    if manufacturer and not properties.device_manufacturer:
-        properties.device_manufacturer = manufacturer
+    if os and "$os" not in properties:
+        properties["$os"] = os
+        if os_version:
+            properties["$os_version"] = os_version
+    if browser and "$browser" not in properties:
+        properties["$browser"] = ON_IOS.get(browser, browser) if properties.get("$os") == "iOS" else browser
+        if browser_version is not None:
+            properties["$browser_version"] = browser_version
+    if kind:
+        properties.setdefault("$device_type", kind)
+    if device:
+        properties.setdefault("$device", device)
+    if manufacturer:
+        properties.setdefault("$device_manufacturer", manufacturer)
 
 
 def _from_yauaa(data: Data) -> Agent:
@@ -122,15 +126,15 @@ def _from_ua_parser(data: Data, useragent: str) -> Agent:
     )
 
 
-def _from_columns(properties: Properties) -> Agent:
-    system = system_name(properties.os_family) or system_name(_TRAILING_VERSION.sub("", properties.os_name))
-    name = _TRAILING_VERSION.sub("", properties.br_name)
-    kind = device_type(properties.dvce_type) or ("Mobile" if properties.dvce_ismobile else "")
+def _from_columns(columns: Columns) -> Agent:
+    system = system_name(columns.os_family) or system_name(_TRAILING_VERSION.sub("", columns.os_name))
+    name = _TRAILING_VERSION.sub("", columns.br_name)
+    kind = device_type(columns.dvce_type) or ("Mobile" if columns.dvce_ismobile else "")
     return (
-        browser_name(name) or browser_name(properties.br_family),
-        version_number(properties.br_version),
+        browser_name(name) or browser_name(columns.br_family),
+        version_number(columns.br_version),
         system,
-        system_version(system, properties.os_name.removeprefix(f"{properties.os_family} ").partition(" ")[0]),
+        system_version(system, columns.os_name.removeprefix(f"{columns.os_family} ").partition(" ")[0]),
         kind or TYPE_OF_SYSTEM.get(system, ""),
         "",
         "",

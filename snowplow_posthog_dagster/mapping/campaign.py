@@ -7,7 +7,8 @@ the URL.
 
 from urllib.parse import unquote_plus
 
-from snowplow_posthog_dagster.mapping.properties import POSTHOG_NAMES, Properties
+from snowplow_posthog_dagster.mapping.columns import Columns
+from snowplow_posthog_dagster.mapping.properties import COLUMN_OF_PROPERTY, Properties
 from snowplow_posthog_dagster.mapping.rules import Rule
 
 CLICK_IDS = [
@@ -46,8 +47,7 @@ RULES = (
     ),
 )
 
-_ATTRIBUTES = {POSTHOG_NAMES.get(name, name): name for name in Properties.__struct_fields__}
-_ATTRIBUTE_OF_PARAMETER = {name: _ATTRIBUTES[name] for name in PARAMETERS}
+_COLUMN_OF_PARAMETER = {name: column for name, column in COLUMN_OF_PROPERTY.items() if name in PARAMETERS}
 
 NETWORKS = {
     "google": "gclid",
@@ -64,20 +64,20 @@ NETWORKS = {
 """mkt_network in lower case -> PostHog's name of its click id; the first three are Snowplow's own."""
 
 
-def attribute(properties: Properties) -> None:
+def attribute(columns: Columns, properties: Properties) -> None:
     """Set what the `mkt_*` columns do not say themselves."""
-    if properties.mkt_clickid:
-        click_id = NETWORKS.get(properties.mkt_network.lower())
+    if columns.mkt_clickid:
+        click_id = NETWORKS.get(columns.mkt_network.lower())
         if click_id is not None:
-            setattr(properties, click_id, properties.mkt_clickid)
-    query = properties.page_urlquery
-    if "=" in query:
-        _from_query(query, properties)
+            properties[click_id] = columns.mkt_clickid
+    if "=" in columns.page_urlquery:
+        _from_query(columns, properties)
 
 
-def _from_query(query: str, properties: Properties) -> None:
-    for pair in query.split("&"):
+def _from_query(columns: Columns, properties: Properties) -> None:
+    for pair in columns.page_urlquery.split("&"):
         name, _, value = pair.partition("=")
-        attribute_name = _ATTRIBUTE_OF_PARAMETER.get(name)
-        if attribute_name is not None and value and not getattr(properties, attribute_name):
-            setattr(properties, attribute_name, unquote_plus(value).replace("\x00", "\ufffd"))
+        if name in PARAMETERS and value and name not in properties:
+            column = _COLUMN_OF_PARAMETER.get(name)
+            if column is None or not getattr(columns, column):
+                properties[name] = unquote_plus(value).replace("\x00", "\ufffd")

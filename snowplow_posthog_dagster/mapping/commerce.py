@@ -1,7 +1,9 @@
 """Revenue: the amounts of orders under the two names that PostHog's revenue analytics reads."""
 
 from math import isfinite
+from typing import Any
 
+from snowplow_posthog_dagster.mapping.columns import Columns
 from snowplow_posthog_dagster.mapping.identity import Found
 from snowplow_posthog_dagster.mapping.properties import Properties
 from snowplow_posthog_dagster.mapping.reading import Data
@@ -23,23 +25,26 @@ RULES = (
 ORDER = "com.snowplowanalytics.snowplow.ecommerce/transaction"
 
 
-def describe_legacy_order(properties: Properties) -> None:
+def describe_legacy_order(columns: Columns, properties: Properties) -> None:
     """Set revenue and currency of a legacy `transaction` or `transaction_item`."""
-    if properties.event == "transaction":
-        properties.revenue, properties.currency = properties.tr_total, properties.tr_currency
-    elif properties.ti_price is not None:
-        quantity = 1 if properties.ti_quantity is None else properties.ti_quantity
-        revenue = round(properties.ti_price * quantity, 6)  # 3 x 19.99 is 59.97, not 59.969999999999995
-        properties.revenue, properties.currency = revenue if isfinite(revenue) else None, properties.ti_currency
+    if columns.event == "transaction":
+        _set(properties, columns.tr_total, columns.tr_currency)
+    elif columns.ti_price is not None:
+        quantity = 1 if columns.ti_quantity is None else columns.ti_quantity
+        _set(properties, columns.ti_price * quantity, columns.ti_currency)
 
 
 def describe_order(properties: Properties, data: Data, found: Found) -> None:
     """Set revenue and currency of an ecommerce action that is an order."""
     order = found.get(ORDER)
-    if data.get("type") != "transaction" or not order:
-        return
-    revenue, currency = order.get("revenue"), order.get("currency")
-    if type(revenue) in {int, float}:
-        properties.revenue = revenue
-    if type(currency) is str:
-        properties.currency = currency
+    if data.get("type") == "transaction" and order:
+        _set(properties, order.get("revenue"), order.get("currency"))
+
+
+def _set(properties: Properties, revenue: Any, currency: Any) -> None:
+    if type(revenue) is float and isfinite(revenue):
+        properties["revenue"] = round(revenue, 6)  # 3 x 19.99 is 59.97, not 59.969999999999995
+    elif type(revenue) is int:
+        properties["revenue"] = revenue
+    if currency and type(currency) is str:
+        properties["currency"] = currency

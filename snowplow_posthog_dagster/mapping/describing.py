@@ -7,6 +7,7 @@ the event's own data last, since it knows better than an entity.
 from collections.abc import Callable
 
 from snowplow_posthog_dagster.mapping import app, browser, campaign, commerce, geo, page, referrer
+from snowplow_posthog_dagster.mapping.columns import Columns
 from snowplow_posthog_dagster.mapping.identity import CLIENT_SESSION, Found
 from snowplow_posthog_dagster.mapping.properties import Properties
 from snowplow_posthog_dagster.mapping.reading import Data, Entity
@@ -18,38 +19,38 @@ ENTITIES_READ = (
 )
 """The entities that the rules read by themselves; the settings may name more."""
 
-Describe = Callable[[Properties, Found, Entity | None, str], None]
+Describe = Callable[[Columns, Properties, Found, Entity | None, str], None]
 
 
 def compile_description(settings: MappingSettings) -> Describe:
-    """The function that sets PostHog's properties; it takes the event's own data and its PostHog name as well."""
+    """The function that adds PostHog's properties; it takes the event's own data and its PostHog name as well."""
     locate = geo.compile_geo(settings)
     parse_user_agent = settings.properties.parse_user_agent
 
-    def describe(properties: Properties, found: Found, event: Entity | None, name: str) -> None:
-        locate(properties)
+    def describe(columns: Columns, properties: Properties, found: Found, event: Entity | None, name: str) -> None:
+        locate(columns, properties)
         if found:
-            app.describe_app(properties, found)
+            app.describe_app(columns, properties, found)
         if app.MOBILE not in found:
-            browser.describe_browser(properties, found, parse_user_agent=parse_user_agent)
-        page.describe_page(properties, found)
-        referrer.describe_referrer(properties, is_pageview=name == "$pageview")
-        campaign.attribute(properties)
-        app.describe_library(properties)
+            browser.describe_browser(columns, properties, found, parse_user_agent=parse_user_agent)
+        page.describe_page(columns, properties, found)
+        referrer.describe_referrer(columns, properties, is_pageview=name == "$pageview")
+        campaign.attribute(columns, properties)
+        app.describe_library(columns, properties)
         if event is not None and type(event.data) is dict:
-            describe_event(properties, found, event.data)
-        elif properties.event.startswith("transaction"):
-            commerce.describe_legacy_order(properties)
+            describe_event(columns, properties, found, event.data)
+        elif columns.event.startswith("transaction"):
+            commerce.describe_legacy_order(columns, properties)
 
     return describe
 
 
-def describe_event(properties: Properties, found: Found, data: Data) -> None:
-    """Set what the data of a self-describing event say beside themselves."""
-    kind = properties.event_name
+def describe_event(columns: Columns, properties: Properties, found: Found, data: Data) -> None:
+    """Add what the data of a self-describing event say beside themselves."""
+    kind = columns.event_name
     if kind == "screen_view":
         app.describe_screen_view(properties, data)
     elif kind == "link_click":
-        page.describe_link(properties, data)
+        page.describe_link(columns, properties, data)
     elif kind == "snowplow_ecommerce_action":
         commerce.describe_order(properties, data, found)

@@ -13,7 +13,7 @@ import msgspec
 
 from snowplow_posthog_dagster.mapping.paths import change
 from snowplow_posthog_dagster.mapping.privacy import Change
-from snowplow_posthog_dagster.mapping.properties import PROPERTY_NAMES
+from snowplow_posthog_dagster.mapping.properties import PROPERTY_NAMES, Properties
 from snowplow_posthog_dagster.mapping.reading import Data, Entity
 from snowplow_posthog_dagster.mapping.rules import Rule
 from snowplow_posthog_dagster.mapping.settings import EntityRule, MappingSettings
@@ -108,14 +108,14 @@ Pending = list[tuple[Carrier, Data]]
 
 def gather(
     entities: list[Entity], event: Entity | None, carriers: Carriers, event_carriers: Carriers
-) -> tuple[dict[str, Data], dict[str, Any], Pending]:
+) -> tuple[dict[str, Data], Properties, Pending]:
     """Sort the entities and the event's data: those that rules read, properties beside the columns, what is pending.
 
     Raises:
         ValueError: a schema URI is malformed.
     """
     found: dict[str, Data] = {}
-    more: dict[str, Any] = {}
+    properties: Properties = {}
     pending: Pending = []
     known = carriers.get
     for entity in entities:
@@ -125,7 +125,7 @@ def gather(
             for slot in carrier.slots:
                 found.setdefault(slot, data)
         if carrier.is_plain:
-            _append(more, carrier, data)
+            _append(properties, carrier, data)
         else:
             pending.append((carrier, data))
     if event is not None:
@@ -136,11 +136,11 @@ def gather(
         if not carrier.is_plain:
             pending.append((carrier, event.data))
         elif event.data:
-            more[carrier.key] = event.data
-    return found, more, pending
+            properties[carrier.key] = event.data
+    return found, properties, pending
 
 
-def finish(pending: list[tuple[Carrier, Data]], more: dict[str, Any], event: Entity | None, notes: list[str]) -> None:
+def finish(pending: list[tuple[Carrier, Data]], properties: Properties, event: Entity | None, notes: list[str]) -> None:
     """Apply privacy and the settings' rules to what is pending."""
     for carrier, data in pending:
         for fields, to in carrier.changes:
@@ -148,21 +148,21 @@ def finish(pending: list[tuple[Carrier, Data]], more: dict[str, Any], event: Ent
     for carrier, data in pending:
         rule = carrier.rule
         if isinstance(data, dict):
-            _add_groups(more, rule, data)
-            _add_features(more, rule, data)
+            _add_groups(properties, rule, data)
+            _add_features(properties, rule, data)
         if carrier.is_forbidden:
             notes.append(NOT_ALLOWED)
         if rule.carry != "drop":
-            _carry(more, carrier, _allowed(data, rule), is_event=event is not None and data is event.data)
+            _carry(properties, carrier, _allowed(data, rule), is_event=event is not None and data is event.data)
 
 
-def _append(more: dict[str, Any], carrier: Carrier, data: Data) -> None:
+def _append(properties: Properties, carrier: Carrier, data: Data) -> None:
     if type(data) is dict:
         data[VERSION] = carrier.version
-    if carrier.key in more:
-        more[carrier.key].append(data)
+    if carrier.key in properties:
+        properties[carrier.key].append(data)
     else:
-        more[carrier.key] = [data]
+        properties[carrier.key] = [data]
 
 
 def _allowed(data: Any, rule: EntityRule) -> Any:
@@ -171,22 +171,22 @@ def _allowed(data: Any, rule: EntityRule) -> Any:
     return {field: data[field] for field in rule.fields if field in data}
 
 
-def _carry(more: dict[str, Any], carrier: Carrier, data: Any, *, is_event: bool) -> None:
-    if carrier.rule.carry == "flatten" and isinstance(data, dict) and _flatten(more, carrier, data):
+def _carry(properties: Properties, carrier: Carrier, data: Any, *, is_event: bool) -> None:
+    if carrier.rule.carry == "flatten" and isinstance(data, dict) and _flatten(properties, carrier, data):
         return
     if not is_event:
-        _append(more, carrier, data)
+        _append(properties, carrier, data)
     elif data not in (None, "", {}, []):
-        more[carrier.key] = data
+        properties[carrier.key] = data
 
 
-def _flatten(more: dict[str, Any], carrier: Carrier, data: Data) -> bool:
+def _flatten(properties: Properties, carrier: Carrier, data: Data) -> bool:
     """Give each field a property; only the first entity of a schema, the others stay in the list."""
     flat = {f"{carrier.prefix}{field}": value for field, value in data.items() if value not in (None, "", {}, [])}
-    if any(name in more for name in flat):
+    if any(name in properties for name in flat):
         return False
     for name, value in flat.items():
-        more[f"{carrier.key}_{name}" if name in PROPERTY_NAMES or name in RESERVED_PROPERTIES else name] = value
+        properties[f"{carrier.key}_{name}" if name in PROPERTY_NAMES or name in RESERVED_PROPERTIES else name] = value
     return True
 
 
@@ -194,15 +194,15 @@ RESERVED_PROPERTIES = frozenset({"distinct_id", "token", "capture_internal"})
 """Names that PostHog's capture reads in properties (posthog.md 1.6), so that data must not use them."""
 
 
-def _add_groups(more: dict[str, Any], rule: EntityRule, data: Data) -> None:
+def _add_groups(properties: Properties, rule: EntityRule, data: Data) -> None:
     for group_type, field in rule.groups.items():
         key = data.get(field)
         if type(key) in {str, int} and key != "":
-            more.setdefault("$groups", {}).setdefault(group_type, str(key))
+            properties.setdefault("$groups", {}).setdefault(group_type, str(key))
 
 
-def _add_features(more: dict[str, Any], rule: EntityRule, data: Data) -> None:
+def _add_features(properties: Properties, rule: EntityRule, data: Data) -> None:
     for name_field, variant_field in rule.features.items():
         name, variant = data.get(name_field), data.get(variant_field)
         if type(name) is str and name and type(variant) in {str, bool} and variant != "":
-            more[f"$feature/{name}"] = variant
+            properties[f"$feature/{name}"] = variant

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from snowplow_posthog_dagster.mapping import filters, identity
+from snowplow_posthog_dagster.mapping.columns import Columns
 from snowplow_posthog_dagster.mapping.event_time import EventTime
 from snowplow_posthog_dagster.mapping.names import NameOf
 from snowplow_posthog_dagster.mapping.outcome import Filtered
@@ -32,7 +33,7 @@ class Envelope(msgspec.Struct, gc=False):
     event: str
     distinct_id: str
     timestamp: str
-    properties: Properties
+    properties: Columns
 
 
 class Enveloping:
@@ -50,31 +51,34 @@ class Enveloping:
         self._is_in_sample = filters.compile_sample(settings.sample)
 
     def envelope(
-        self, record: Record, reading: Reading, found: identity.Found, more: dict[str, Any], time: EventTime
+        self, record: Record, reading: Reading, found: identity.Found, properties: Properties, time: EventTime
     ) -> Envelope | Filtered:
-        """The envelope around the reading's properties; sets those that say who it was and in which session."""
-        properties = reading.properties
-        if self._drops_pings and properties.event == "page_ping":
+        """The envelope around the reading's columns; adds who it was and in which session."""
+        columns = reading.columns
+        if self._drops_pings and columns.event == "page_ping":
             return Filtered(filters.PAGE_PING)
         uuid = self._uuid_of(record)
-        distinct_id, is_known_person = self._distinct_id_of(properties, found)
+        if uuid == columns.event_id.lower():
+            columns.event_id = ""
+        distinct_id, is_known_person = self._distinct_id_of(columns, found)
+        has_person = bool(distinct_id) and self._has_person(is_known_person)
+        properties["$process_person_profile"] = has_person
         if distinct_id:
-            properties.process_person_profile = self._has_person(is_known_person)
-            properties.device_id = identity.device_id(properties, found)
+            device = identity.device_id(columns, found)
+            if device:
+                properties["$device_id"] = device
         else:
-            distinct_id, properties.process_person_profile = uuid, False
+            distinct_id = uuid
             reading.notes.append(NO_DISTINCT_ID)
         if self._is_forgotten is not None and self._is_forgotten(distinct_id):
             return Filtered(filters.FORGOTTEN)
         if self._is_in_sample is not None and not self._is_in_sample(distinct_id):
             return Filtered(filters.SAMPLE)
-        if self._person_properties is not None and properties.process_person_profile:
-            more.update(self._person_properties(properties, found, time.text))
+        if self._person_properties is not None and has_person:
+            properties.update(self._person_properties(columns, found, time.text))
         if time.replaced:
             reading.notes.append(TIMESTAMP_REPLACED)
-        if uuid == properties.event_id.lower():
-            properties.event_id = ""
-        session = snowplow_session(properties, found)
+        session = snowplow_session(columns, found)
         if session:
-            properties.session_id = session_uuid(session, time.milliseconds)
-        return Envelope(uuid, self._name_of(properties, reading.event), distinct_id, time.text, properties)
+            properties["$session_id"] = session_uuid(session, time.milliseconds)
+        return Envelope(uuid, self._name_of(columns, reading.event), distinct_id, time.text, columns)

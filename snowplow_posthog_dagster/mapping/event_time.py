@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
-from snowplow_posthog_dagster.mapping.properties import Properties
+from snowplow_posthog_dagster.mapping.columns import Columns
 from snowplow_posthog_dagster.mapping.rules import Rule
 
 RULES = (
@@ -44,14 +44,14 @@ class EventTime(msgspec.Struct, gc=False):
     replaced: bool
 
 
-def event_time(properties: Properties) -> EventTime | None:
+def event_time(columns: Columns) -> EventTime | None:
     """The timestamp to send, None when no column holds a usable one. Takes `derived_tstamp` off when it is sent."""
-    derived, collector = properties.derived_tstamp, properties.collector_tstamp
+    derived, collector = columns.derived_tstamp, columns.collector_tstamp
     arrival_is_usable = EARLIEST <= collector < LATEST
     if EARLIEST <= derived < LATEST and (
         derived <= collector or not arrival_is_usable or not _ahead(derived, collector)
     ):
-        properties.derived_tstamp = ""
+        columns.derived_tstamp = ""
         return EventTime(derived, _milliseconds(derived), replaced=False)
     if arrival_is_usable:
         return EventTime(collector, _milliseconds(collector), replaced=bool(derived))

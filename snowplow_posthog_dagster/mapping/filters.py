@@ -12,10 +12,10 @@ from typing import Any
 
 from snowplow_posthog_dagster.errors import SettingsError
 from snowplow_posthog_dagster.mapping.browser import YAUAA
+from snowplow_posthog_dagster.mapping.columns import Columns
 from snowplow_posthog_dagster.mapping.identity import PERSONAL_IDS, Found, legal, value_at
 from snowplow_posthog_dagster.mapping.names import NameOf
 from snowplow_posthog_dagster.mapping.privacy import digest
-from snowplow_posthog_dagster.mapping.properties import Properties
 from snowplow_posthog_dagster.mapping.reading import Entity
 from snowplow_posthog_dagster.mapping.settings import Condition, FilterRule, MappingSettings, Sample
 
@@ -32,11 +32,11 @@ _BOT_WORDS = re.compile(
 _LOCAL = re.compile(r"(?:.+\.)?localhost|127\.\d+\.\d+\.\d+|0\.0\.0\.0|\[?::1\]?|.+\.local", re.IGNORECASE)
 _STAGING = re.compile(r"(?:^|[.-])(?:staging|stage|stg)(?:[.-]|$)", re.IGNORECASE)
 
-Holds = Callable[[Properties, Found, str], bool]
+Holds = Callable[[Columns, Found, str], bool]
 """Whether a condition holds for columns, entities and the event's name."""
 
 
-Admit = Callable[[Properties, Found, Entity | None], str | None]
+Admit = Callable[[Columns, Found, Entity | None], str | None]
 """None, or the name of the rule that keeps a record out."""
 
 
@@ -51,12 +51,12 @@ def compile_admission(
     asks_for_name = any(condition.event for condition in conditions)
     ids = [value_at(path) for path in dict.fromkeys((*settings.identity.distinct_id, *PERSONAL_IDS))]
 
-    def admit(properties: Properties, found: Found, event: Entity | None) -> str | None:
-        if is_forgotten is not None and any(is_forgotten(value_of(properties, found)) for value_of in ids):
+    def admit(columns: Columns, found: Found, event: Entity | None) -> str | None:
+        if is_forgotten is not None and any(is_forgotten(value_of(columns, found)) for value_of in ids):
             return FORGOTTEN
-        name = name_of(properties, event) if asks_for_name else ""
+        name = name_of(columns, event) if asks_for_name else ""
         for rule, holds, filters_out in rules:
-            if holds(properties, found, name) is filters_out:
+            if holds(columns, found, name) is filters_out:
                 return rule
         return None
 
@@ -108,29 +108,29 @@ def _compile_condition(condition: Condition) -> Holds:
         parts.append(_event_is_one_of(condition.event))
     if condition.bot:
         signs = tuple(_BOT_SIGNS[sign] for sign in condition.bot)
-        parts.append(lambda properties, found, event: any(sign(properties, found) for sign in signs))
+        parts.append(lambda columns, found, event: any(sign(columns, found) for sign in signs))
     if condition.host:
         hosts = tuple(_HOSTS[kind] for kind in condition.host)
-        parts.append(lambda properties, found, event: any(host(properties.page_urlhost) for host in hosts))
+        parts.append(lambda columns, found, event: any(host(columns.page_urlhost) for host in hosts))
     parts.extend(_compile_match(path, pattern) for path, pattern in condition.matches.items())
-    return lambda properties, found, event: all(part(properties, found, event) for part in parts)
+    return lambda columns, found, event: all(part(columns, found, event) for part in parts)
 
 
 def _column_is_one_of(column: str, values: tuple[str, ...]) -> Holds:
     wanted = frozenset(values)
-    return lambda properties, found, event: getattr(properties, column) in wanted
+    return lambda columns, found, event: getattr(columns, column) in wanted
 
 
 def _event_is_one_of(names: tuple[str, ...]) -> Holds:
     wanted = frozenset(names)
-    return lambda properties, found, event: event in wanted
+    return lambda columns, found, event: event in wanted
 
 
 def _compile_match(path: str, pattern: str) -> Holds:
     value_of, search = value_at(path), re.compile(pattern).search
 
-    def matches(properties: Properties, found: Found, event: str) -> bool:
-        return search(as_text(value_of(properties, found))) is not None
+    def matches(columns: Columns, found: Found, event: str) -> bool:
+        return search(as_text(value_of(columns, found))) is not None
 
     return matches
 
@@ -144,12 +144,12 @@ def as_text(value: object) -> str:
     return str(value)
 
 
-def _iab_says_bot(properties: Properties, found: Found) -> bool:
+def _iab_says_bot(columns: Columns, found: Found) -> bool:
     data = found.get(IAB)
     return data is not None and data.get("spiderOrRobot") is True
 
 
-def _yauaa_says_bot(properties: Properties, found: Found) -> bool:
+def _yauaa_says_bot(columns: Columns, found: Found) -> bool:
     data = found.get(YAUAA)
     if not data:
         return False
@@ -157,8 +157,8 @@ def _yauaa_says_bot(properties: Properties, found: Found) -> bool:
     return any(name.startswith(("Robot", "Hacker")) for name in classes)
 
 
-def _user_agent_says_bot(properties: Properties, found: Found) -> bool:
-    return _BOT_WORDS.search(properties.useragent) is not None
+def _user_agent_says_bot(columns: Columns, found: Found) -> bool:
+    return _BOT_WORDS.search(columns.useragent) is not None
 
 
 _BOT_SIGNS = {"iab": _iab_says_bot, "yauaa": _yauaa_says_bot, "useragent": _user_agent_says_bot}

@@ -10,8 +10,9 @@ import ipaddress
 import socket
 from collections.abc import Callable
 
+from snowplow_posthog_dagster.mapping.columns import DEFAULTS, Columns
 from snowplow_posthog_dagster.mapping.countries import COUNTRIES
-from snowplow_posthog_dagster.mapping.properties import DEFAULTS, Properties
+from snowplow_posthog_dagster.mapping.properties import Properties
 from snowplow_posthog_dagster.mapping.rules import Rule
 from snowplow_posthog_dagster.mapping.settings import MappingSettings
 
@@ -50,25 +51,31 @@ def _is_global(address: str) -> bool:
     return parsed.is_global and not parsed.is_multicast
 
 
-def compile_geo(settings: MappingSettings) -> Callable[[Properties], None]:
+def constants(settings: MappingSettings) -> Properties:
+    """What every event carries, whatever its record."""
+    return {} if settings.geo == "posthog" else {"$geoip_disable": True}
+
+
+def compile_geo(settings: MappingSettings) -> Callable[[Columns, Properties], None]:
     """The function that sets address and place."""
     by_posthog, nowhere = settings.geo == "posthog", settings.geo == "none"
 
-    def locate(properties: Properties) -> None:
-        address = properties.user_ipaddress
+    def locate(columns: Columns, properties: Properties) -> None:
+        address = columns.user_ipaddress
+        is_located = by_posthog
         if address and is_public(address):
-            properties.ip, properties.user_ipaddress = address, ""
-        if nowhere or (by_posthog and properties.ip):
-            _forget_place(properties)
-        if not (by_posthog and properties.ip):
-            properties.geoip_disable = True
-        country = COUNTRIES.get(properties.geo_country)
+            properties["$ip"], columns.user_ipaddress = address, ""
+        elif by_posthog:
+            properties["$geoip_disable"], is_located = True, False
+        if nowhere or is_located:
+            for name in GEO_COLUMNS:
+                setattr(columns, name, DEFAULTS[name])
+        country = COUNTRIES.get(columns.geo_country)
         if country is not None:
-            properties.geo_country_name, properties.geo_continent_code, properties.geo_continent_name = country
+            (
+                properties["$geoip_country_name"],
+                properties["$geoip_continent_code"],
+                properties["$geoip_continent_name"],
+            ) = country
 
     return locate
-
-
-def _forget_place(properties: Properties) -> None:
-    for name in GEO_COLUMNS:
-        setattr(properties, name, DEFAULTS[name])

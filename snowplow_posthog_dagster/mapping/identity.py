@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterable, Mapping
 from operator import attrgetter
 from typing import Any
 
+from snowplow_posthog_dagster.mapping.columns import Columns
 from snowplow_posthog_dagster.mapping.paths import find, parse_path
-from snowplow_posthog_dagster.mapping.properties import Properties
 from snowplow_posthog_dagster.mapping.reading import Data
 from snowplow_posthog_dagster.mapping.rules import Rule
 from snowplow_posthog_dagster.mapping.settings import IdentitySettings
@@ -132,7 +132,7 @@ legal = compile_legal()
 """`compile_legal` for PostHog's own list."""
 
 
-def compile_distinct_id(settings: IdentitySettings) -> Callable[[Properties, Found], tuple[str, bool]]:
+def compile_distinct_id(settings: IdentitySettings) -> Callable[[Columns, Found], tuple[str, bool]]:
     """The function that gives distinct_id and whether it is a known person's; empty when no id is legal."""
     is_legal = compile_legal(settings.illegal_ids)
     chain = [
@@ -140,10 +140,10 @@ def compile_distinct_id(settings: IdentitySettings) -> Callable[[Properties, Fou
         for source in settings.distinct_id
     ]
 
-    def distinct_id(properties: Properties, found: Found) -> tuple[str, bool]:
+    def distinct_id(columns: Columns, found: Found) -> tuple[str, bool]:
         for value_of, browsers_only, identified in chain:
-            identifier = is_legal(value_of(properties, found))
-            if identifier and not (browsers_only and properties.platform != _BROWSER_PLATFORM):
+            identifier = is_legal(value_of(columns, found))
+            if identifier and not (browsers_only and columns.platform != _BROWSER_PLATFORM):
                 return identifier[:MAX_ID], identified
         return "", False
 
@@ -158,31 +158,31 @@ def compile_person_profile(settings: IdentitySettings) -> Callable[[bool], bool]
     return lambda identified: always
 
 
-def device_id(properties: Properties, found: Found) -> str:
+def device_id(columns: Columns, found: Found) -> str:
     """The id of the browser or the app's installation, empty when there is none."""
-    first = legal(properties.domain_userid)
+    first = legal(columns.domain_userid)
     if first:
         return first
     session = found.get(CLIENT_SESSION)
     installation = legal(session.get("userId")) if session else ""
-    if not installation and properties.platform == _BROWSER_PLATFORM:
-        return legal(properties.network_userid)
+    if not installation and columns.platform == _BROWSER_PLATFORM:
+        return legal(columns.network_userid)
     return installation
 
 
-def value_at(path: str) -> Callable[[Properties, Found], Any]:
+def value_at(path: str) -> Callable[[Columns, Found], Any]:
     """The function that finds a column or a field of an entity (paths.py)."""
     parsed = parse_path(path)
     if isinstance(parsed, str):
         column = attrgetter(parsed)
-        return lambda properties, found: column(properties)
+        return lambda columns, found: column(columns)
     schema, fields = parsed
-    return lambda properties, found: find(found.get(schema), fields)
+    return lambda columns, found: find(found.get(schema), fields)
 
 
 def compile_person_properties(
     settings: IdentitySettings,
-) -> Callable[[Properties, Found, str], dict[str, dict[str, Any]]] | None:
+) -> Callable[[Columns, Found, str], dict[str, dict[str, Any]]] | None:
     """The function that gives `$set` and `$set_once` of an event with a person, None when nothing is allowed."""
     person = settings.person_properties
     if not person.set and not person.set_once:
@@ -190,10 +190,10 @@ def compile_person_properties(
     since = person.since.isoformat() if person.since else ""
     parts = [("$set", _getters(person.set.items())), ("$set_once", _getters(person.set_once.items()))]
 
-    def person_properties(properties: Properties, found: Found, timestamp: str) -> dict[str, dict[str, Any]]:
+    def person_properties(columns: Columns, found: Found, timestamp: str) -> dict[str, dict[str, Any]]:
         if timestamp[:10] < since:
             return {}
-        values = {part: {name: value_of(properties, found) for name, value_of in getters} for part, getters in parts}
+        values = {part: {name: value_of(columns, found) for name, value_of in getters} for part, getters in parts}
         filled = {
             part: {k: v for k, v in given.items() if v not in (None, "", [], {})} for part, given in values.items()
         }
@@ -202,5 +202,5 @@ def compile_person_properties(
     return person_properties
 
 
-def _getters(named: Iterable[tuple[str, str]]) -> list[tuple[str, Callable[[Properties, Found], Any]]]:
+def _getters(named: Iterable[tuple[str, str]]) -> list[tuple[str, Callable[[Columns, Found], Any]]]:
     return [(name, value_at(path)) for name, path in named]

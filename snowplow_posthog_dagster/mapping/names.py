@@ -12,8 +12,8 @@ import string
 from collections.abc import Callable
 from typing import Any
 
+from snowplow_posthog_dagster.mapping.columns import Columns
 from snowplow_posthog_dagster.mapping.paths import find
-from snowplow_posthog_dagster.mapping.properties import Properties
 from snowplow_posthog_dagster.mapping.reading import Data, Entity
 from snowplow_posthog_dagster.mapping.rules import Rule
 from snowplow_posthog_dagster.mapping.settings import EventSettings, template_fields
@@ -41,7 +41,7 @@ _JOINTS = " \t:;,/|_-."
 _FIXED = {"page_view": "$pageview", "page_ping": "page_ping"}
 _UNNAMED = "unnamed"
 
-NameOf = Callable[[Properties, Entity | None], str]
+NameOf = Callable[[Columns, Entity | None], str]
 
 
 def compile_names(settings: EventSettings) -> NameOf:
@@ -49,14 +49,14 @@ def compile_names(settings: EventSettings) -> NameOf:
     struct_name = _compile_struct(settings.struct)
     templates = {schema: _compile_data(template) for schema, template in settings.self_describing.items()}
 
-    def name_of(properties: Properties, event: Entity | None) -> str:
-        kind = properties.event
+    def name_of(columns: Columns, event: Entity | None) -> str:
+        kind = columns.event
         fixed = _FIXED.get(kind)
         if fixed is not None:
             return fixed
         if kind == "struct":
-            return safe_name(struct_name(properties)) or "struct"
-        return _other_name(properties, event, templates)
+            return safe_name(struct_name(columns)) or "struct"
+        return _other_name(columns, event, templates)
 
     return name_of
 
@@ -71,9 +71,9 @@ def safe_name(name: str) -> str:
     return name
 
 
-def _other_name(properties: Properties, event: Entity | None, templates: dict[str, Callable[[Data], str]]) -> str:
+def _other_name(columns: Columns, event: Entity | None, templates: dict[str, Callable[[Data], str]]) -> str:
     schema = parse_schema(event.schema) if event is not None else None
-    vendor, name = (schema.vendor, schema.name) if schema else (properties.event_vendor, properties.event_name)
+    vendor, name = (schema.vendor, schema.name) if schema else (columns.event_vendor, columns.event_name)
     if name == "screen_view" and vendor.startswith("com.snowplowanalytics."):
         return "$screen"
     if templates and event is not None:
@@ -81,16 +81,16 @@ def _other_name(properties: Properties, event: Entity | None, templates: dict[st
         from_template = safe_name(template(event.data)) if template is not None else ""
         if from_template:
             return from_template
-    own = properties.event_name if properties.event != "unstruct" or not schema else schema.name
-    return safe_name(own or properties.event_name) or safe_name(properties.event) or _UNNAMED
+    own = columns.event_name if columns.event != "unstruct" or not schema else schema.name
+    return safe_name(own or columns.event_name) or safe_name(columns.event) or _UNNAMED
 
 
-def _compile_struct(template: str) -> Callable[[Properties], str]:
+def _compile_struct(template: str) -> Callable[[Columns], str]:
     fields = template_fields(template)
     if template == f"{{{fields[0]}}}":
         only = fields[0]
-        return lambda properties: str(getattr(properties, only))
-    return lambda properties: _filled(template, {field: getattr(properties, field) for field in fields})
+        return lambda columns: str(getattr(columns, only))
+    return lambda columns: _filled(template, {field: getattr(columns, field) for field in fields})
 
 
 def _compile_data(template: str) -> Callable[[Data], str]:

@@ -2,6 +2,7 @@
 
 from urllib.parse import unquote, urlsplit
 
+from snowplow_posthog_dagster.mapping.columns import Columns
 from snowplow_posthog_dagster.mapping.identity import Found
 from snowplow_posthog_dagster.mapping.properties import Properties
 from snowplow_posthog_dagster.mapping.reading import Data
@@ -24,51 +25,57 @@ _DEFAULT_PORTS = (None, 80, 443)
 _MAX_USER_AGENT = 1000
 
 
-def describe_page(properties: Properties, found: Found) -> None:
+def describe_page(columns: Columns, properties: Properties, found: Found) -> None:
     """Complete URL, host, path, page view id, language and time zone."""
-    if properties.page_url and not properties.page_urlhost:
-        _split_url(properties)
-    if properties.page_urlhost:
-        properties.page_urlpath = properties.page_urlpath or "/"
-        if not properties.page_url:
-            properties.page_url = _join_url(properties)
-        if properties.page_urlport not in _DEFAULT_PORTS:
-            properties.page_urlhost = f"{properties.page_urlhost}:{properties.page_urlport}"
+    if columns.page_url and not columns.page_urlhost:
+        _split_url(columns)
+    if columns.page_urlhost:
+        _complete_url(columns)
     page = found.get(WEB_PAGE)
     if page:
         identifier = page.get("id")
-        if type(identifier) is str:
-            properties.pageview_id = identifier
-    if properties.br_lang:
-        properties.browser_language_prefix = properties.br_lang.partition("-")[0]
-    if "%" in properties.os_timezone:
-        properties.os_timezone = unquote(properties.os_timezone).replace("\x00", "\ufffd")
-    if len(properties.useragent) > _MAX_USER_AGENT:
-        properties.useragent = f"{properties.useragent[: _MAX_USER_AGENT - 3]}..."
+        if identifier and type(identifier) is str:
+            properties["$pageview_id"] = identifier
+    prefix = columns.br_lang.partition("-")[0]
+    if prefix:
+        properties["$browser_language_prefix"] = prefix
+    if "%" in columns.os_timezone:
+        columns.os_timezone = unquote(columns.os_timezone).replace("\x00", "\ufffd")
+    if len(columns.useragent) > _MAX_USER_AGENT:
+        columns.useragent = f"{columns.useragent[: _MAX_USER_AGENT - 3]}..."
 
 
-def describe_link(properties: Properties, data: Data) -> None:
+def describe_link(columns: Columns, properties: Properties, data: Data) -> None:
     """Set `$external_click_url` for a link that leaves the page's host."""
     target = data.get("targetUrl")
     if type(target) is str and target.startswith(("http://", "https://")):
         host = target.split("/", 3)[2]
-        if host and host != properties.page_urlhost:
-            properties.external_click_url = target
+        if host and host != columns.page_urlhost:
+            properties["$external_click_url"] = target
 
 
-def _split_url(properties: Properties) -> None:
+def _complete_url(columns: Columns) -> None:
+    if not columns.page_urlpath:
+        columns.page_urlpath = "/"
+    if not columns.page_url:
+        columns.page_url = _join_url(columns)
+    if columns.page_urlport not in _DEFAULT_PORTS:
+        columns.page_urlhost = f"{columns.page_urlhost}:{columns.page_urlport}"
+
+
+def _split_url(columns: Columns) -> None:
     try:
-        parts = urlsplit(properties.page_url)
-        properties.page_urlhost, properties.page_urlport = parts.hostname or "", parts.port
+        parts = urlsplit(columns.page_url)
+        columns.page_urlhost, columns.page_urlport = parts.hostname or "", parts.port
     except ValueError:  # an IPv6 host without its bracket, a port that is no number
         return
-    properties.page_urlpath = properties.page_urlpath or parts.path
-    properties.page_urlquery = properties.page_urlquery or parts.query
+    columns.page_urlpath = columns.page_urlpath or parts.path
+    columns.page_urlquery = columns.page_urlquery or parts.query
 
 
-def _join_url(properties: Properties) -> str:
-    port = "" if properties.page_urlport in _DEFAULT_PORTS else f":{properties.page_urlport}"
-    query = f"?{properties.page_urlquery}" if properties.page_urlquery else ""
-    fragment = f"#{properties.page_urlfragment}" if properties.page_urlfragment else ""
-    scheme = properties.page_urlscheme or "https"
-    return f"{scheme}://{properties.page_urlhost}{port}{properties.page_urlpath}{query}{fragment}"
+def _join_url(columns: Columns) -> str:
+    port = "" if columns.page_urlport in _DEFAULT_PORTS else f":{columns.page_urlport}"
+    query = f"?{columns.page_urlquery}" if columns.page_urlquery else ""
+    fragment = f"#{columns.page_urlfragment}" if columns.page_urlfragment else ""
+    scheme = columns.page_urlscheme or "https"
+    return f"{scheme}://{columns.page_urlhost}{port}{columns.page_urlpath}{query}{fragment}"

@@ -15,8 +15,8 @@ from urllib.parse import unquote_plus
 
 from snowplow_posthog_dagster.errors import SettingsError
 from snowplow_posthog_dagster.mapping.campaign import PARAMETERS
+from snowplow_posthog_dagster.mapping.columns import DEFAULTS, Columns
 from snowplow_posthog_dagster.mapping.paths import EntityPath, parse_path
-from snowplow_posthog_dagster.mapping.properties import DEFAULTS, Properties
 from snowplow_posthog_dagster.mapping.settings import PrivacySettings
 
 FORM_VALUES = ("change_form.value", "focus_form.value", "submit_form.elements.value")
@@ -62,7 +62,7 @@ class Action(NamedTuple):
 class Privacy(NamedTuple):
     """The actions, ready to be applied."""
 
-    apply_to_columns: Callable[[Properties], None] | None
+    apply_to_columns: Callable[[Columns], None] | None
     by_schema: dict[str, tuple[tuple[tuple[str, ...], Change], ...]]
     """Schema `name` or `vendor/name` -> fields and what to do with them."""
     actions: tuple[Action, ...]
@@ -80,16 +80,16 @@ def compile_privacy(settings: PrivacySettings, secret: bytes | None) -> Privacy:
         SettingsError: something is to be hashed and there is no secret.
     """
     actions = tuple(_actions(settings, secret))
-    columns: list[tuple[str, Change, Any]] = []
+    changes: list[tuple[str, Change]] = []
     by_schema: dict[str, list[tuple[tuple[str, ...], Change]]] = {}
     for path, _, change in actions:
         parsed = parse_path(path)
         if isinstance(parsed, EntityPath):
             by_schema.setdefault(parsed.schema, []).append((parsed.fields, change))
         else:
-            columns.append((parsed, change, DEFAULTS[parsed]))
-    fields = {schema: tuple(changes) for schema, changes in by_schema.items()}
-    return Privacy(_for_columns(columns) if columns else None, fields, actions)
+            changes.append((parsed, change))
+    fields = {schema: tuple(each) for schema, each in by_schema.items()}
+    return Privacy(_for_columns(changes) if changes else None, fields, actions)
 
 
 def _actions(settings: PrivacySettings, secret: bytes | None) -> list[Action]:
@@ -116,13 +116,13 @@ def _required(secret: bytes | None) -> bytes:
     return secret
 
 
-def _for_columns(columns: list[tuple[str, Change, Any]]) -> Callable[[Properties], None]:
-    def apply(properties: Properties) -> None:
-        for name, change, default in columns:
-            value = getattr(properties, name)
+def _for_columns(changes: list[tuple[str, Change]]) -> Callable[[Columns], None]:
+    def apply(columns: Columns) -> None:
+        for name, change in changes:
+            value = getattr(columns, name)
             if value not in ("", None):
                 changed = change(value)
-                setattr(properties, name, default if changed is None else changed)
+                setattr(columns, name, DEFAULTS[name] if changed is None else changed)
 
     return apply
 

@@ -1,30 +1,13 @@
-"""The properties of a PostHog event: the columns of a record, typed, and what the rules add to them.
+"""The properties of a PostHog event by name: which column is called how, and what the rules add.
 
-    Record.fields --typed_columns--> Properties --rules set attributes--> JSON
-
-One msgspec Struct holds both, because this is the fastest way that Python has: 131 columns become attributes by
-position (itemgetter and map, no loop), `omit_defaults` leaves out what is empty while encoding, and renaming costs
-nothing. It takes 5 us per record where a dict of the same columns takes 10. It also makes the rules plain to read:
-`properties.geo_country` is the column, and what is set on it is what PostHog gets.
-
-An attribute is called as Snowplow calls the column; `POSTHOG_NAMES` says under which name it is sent, and every
-attribute without an entry there is sent under its own name. A default is never sent, so to leave something out is to
-set `""` or `None`. Nothing here may be NaN, infinite, or text with NUL: `typed_columns` sees to it.
+Columns are sent under PostHog's name where it has one (`POSTHOG_NAMES`) and under Snowplow's canonical name otherwise;
+columns.py holds them. What the rules add goes into a dict, `Properties`, under PostHog's own names, and every one of
+these names is listed here, so that data cannot take one and docs/mapping.md misses none.
 """
 
-from collections.abc import Callable, Iterable
-from datetime import datetime
-from itertools import product
-from operator import itemgetter
-from typing import Any, TypeVar
+from typing import Any
 
-import msgspec
-
-from snowplow_posthog_dagster.snowplow.columns import COLUMNS, INDEX, Kind
-from snowplow_posthog_dagster.snowplow.numbers import to_double, to_integer
-from snowplow_posthog_dagster.snowplow.timestamps import to_iso
-
-Value = TypeVar("Value")
+from snowplow_posthog_dagster.snowplow.columns import COLUMNS, Kind
 
 POSTHOG_NAMES: dict[str, str] = {
     # page and referrer: posthog-js, utils/event-utils.ts
@@ -34,39 +17,22 @@ POSTHOG_NAMES: dict[str, str] = {
     "page_title": "title",
     "page_referrer": "$referrer",
     "refr_urlhost": "$referring_domain",
-    "search_engine": "$search_engine",
-    "search_keyword": "ph_keyword",
-    "external_click_url": "$external_click_url",
     # campaign: posthog-js, CAMPAIGN_PARAMS
     "mkt_source": "utm_source",
     "mkt_medium": "utm_medium",
     "mkt_campaign": "utm_campaign",
     "mkt_term": "utm_term",
     "mkt_content": "utm_content",
-    "kx": "_kx",
     # browser, system and device: packages/core/src/utils/user-agent-utils.ts
     "useragent": "$raw_user_agent",
-    "browser": "$browser",
-    "browser_version": "$browser_version",
-    "os": "$os",
-    "os_version": "$os_version",
-    "device": "$device",
-    "device_type": "$device_type",
-    "device_model": "$device_model",
-    "device_manufacturer": "$device_manufacturer",
     "br_lang": "$browser_language",
-    "browser_language_prefix": "$browser_language_prefix",
     "os_timezone": "$timezone",
     "br_viewwidth": "$viewport_width",
     "br_viewheight": "$viewport_height",
     "dvce_screenwidth": "$screen_width",
     "dvce_screenheight": "$screen_height",
     # place: the names of PostHog's GeoIP transformation
-    "ip": "$ip",
     "geo_country": "$geoip_country_code",
-    "geo_country_name": "$geoip_country_name",
-    "geo_continent_code": "$geoip_continent_code",
-    "geo_continent_name": "$geoip_continent_name",
     "geo_region": "$geoip_subdivision_1_code",
     "geo_region_name": "$geoip_subdivision_1_name",
     "geo_city": "$geoip_city_name",
@@ -74,237 +40,40 @@ POSTHOG_NAMES: dict[str, str] = {
     "geo_latitude": "$geoip_latitude",
     "geo_longitude": "$geoip_longitude",
     "geo_timezone": "$geoip_time_zone",
-    "geoip_disable": "$geoip_disable",
-    # identity and session
+    # identity
     "user_id": "$user_id",
-    "device_id": "$device_id",
-    "process_person_profile": "$process_person_profile",
-    "session_id": "$session_id",
-    "pageview_id": "$pageview_id",
-    # app and library
-    "screen_name": "$screen_name",
-    "app_version": "$app_version",
-    "app_build": "$app_build",
-    "app_name": "$app_name",
-    "app_namespace": "$app_namespace",
-    "network_carrier": "$network_carrier",
-    "network_wifi": "$network_wifi",
-    "network_cellular": "$network_cellular",
-    "lib": "$lib",
-    "lib_version": "$lib_version",
-    # provenance
-    "archive_day": "snowplow_archive_day",
-    "object_id": "snowplow_object",
-    "mapping_version": "snowplow_mapping_version",
 }
-"""Attribute -> the name under which PostHog gets it; the names are PostHog's taxonomy (taxonomy.py, posthog-js)."""
+"""Column -> the name under which PostHog gets it; the names are PostHog's taxonomy (taxonomy.py, posthog-js)."""
 
+Properties = dict[str, Any]
+"""What the rules add to the columns, by PostHog's names; never anything empty."""
 
-class Properties(msgspec.Struct, omit_defaults=True, gc=False, rename=POSTHOG_NAMES):
-    """What a PostHog event says about a record. First the columns by kind, then what the rules add."""
-
-    # The order within a kind is that of the columns: `typed_columns` fills them by position.
-    # text
-    app_id: str = ""
-    platform: str = ""
-    event: str = ""
-    event_id: str = ""
-    name_tracker: str = ""
-    v_tracker: str = ""
-    v_collector: str = ""
-    v_etl: str = ""
-    user_id: str = ""
-    user_ipaddress: str = ""
-    user_fingerprint: str = ""
-    domain_userid: str = ""
-    network_userid: str = ""
-    geo_country: str = ""
-    geo_region: str = ""
-    geo_city: str = ""
-    geo_zipcode: str = ""
-    geo_region_name: str = ""
-    ip_isp: str = ""
-    ip_organization: str = ""
-    ip_domain: str = ""
-    ip_netspeed: str = ""
-    page_url: str = ""
-    page_title: str = ""
-    page_referrer: str = ""
-    page_urlscheme: str = ""
-    page_urlhost: str = ""
-    page_urlpath: str = ""
-    page_urlquery: str = ""
-    page_urlfragment: str = ""
-    refr_urlscheme: str = ""
-    refr_urlhost: str = ""
-    refr_urlpath: str = ""
-    refr_urlquery: str = ""
-    refr_urlfragment: str = ""
-    refr_medium: str = ""
-    refr_source: str = ""
-    refr_term: str = ""
-    mkt_medium: str = ""
-    mkt_source: str = ""
-    mkt_term: str = ""
-    mkt_content: str = ""
-    mkt_campaign: str = ""
-    se_category: str = ""
-    se_action: str = ""
-    se_label: str = ""
-    se_property: str = ""
-    tr_orderid: str = ""
-    tr_affiliation: str = ""
-    tr_city: str = ""
-    tr_state: str = ""
-    tr_country: str = ""
-    ti_orderid: str = ""
-    ti_sku: str = ""
-    ti_name: str = ""
-    ti_category: str = ""
-    useragent: str = ""
-    br_name: str = ""
-    br_family: str = ""
-    br_version: str = ""
-    br_type: str = ""
-    br_renderengine: str = ""
-    br_lang: str = ""
-    br_colordepth: str = ""
-    os_name: str = ""
-    os_family: str = ""
-    os_manufacturer: str = ""
-    os_timezone: str = ""
-    dvce_type: str = ""
-    doc_charset: str = ""
-    tr_currency: str = ""
-    ti_currency: str = ""
-    base_currency: str = ""
-    geo_timezone: str = ""
-    mkt_clickid: str = ""
-    mkt_network: str = ""
-    etl_tags: str = ""
-    refr_domain_userid: str = ""
-    domain_sessionid: str = ""
-    event_vendor: str = ""
-    event_name: str = ""
-    event_format: str = ""
-    event_version: str = ""
-    event_fingerprint: str = ""
-    # integers
-    txn_id: int | None = None
-    domain_sessionidx: int | None = None
-    page_urlport: int | None = None
-    refr_urlport: int | None = None
-    ti_quantity: int | None = None
-    pp_xoffset_min: int | None = None
-    pp_xoffset_max: int | None = None
-    pp_yoffset_min: int | None = None
-    pp_yoffset_max: int | None = None
-    br_viewwidth: int | None = None
-    br_viewheight: int | None = None
-    dvce_screenwidth: int | None = None
-    dvce_screenheight: int | None = None
-    doc_width: int | None = None
-    doc_height: int | None = None
-    # booleans
-    br_features_pdf: bool | None = None
-    br_features_flash: bool | None = None
-    br_features_java: bool | None = None
-    br_features_director: bool | None = None
-    br_features_quicktime: bool | None = None
-    br_features_realplayer: bool | None = None
-    br_features_windowsmedia: bool | None = None
-    br_features_gears: bool | None = None
-    br_features_silverlight: bool | None = None
-    br_cookies: bool | None = None
-    dvce_ismobile: bool | None = None
-    # doubles
-    geo_latitude: float | None = None
-    geo_longitude: float | None = None
-    se_value: float | None = None
-    tr_total: float | None = None
-    tr_tax: float | None = None
-    tr_shipping: float | None = None
-    ti_price: float | None = None
-    tr_total_base: float | None = None
-    tr_tax_base: float | None = None
-    tr_shipping_base: float | None = None
-    ti_price_base: float | None = None
-    # timestamps, as RFC 3339 with `Z` and milliseconds
-    etl_tstamp: str = ""
-    collector_tstamp: str = ""
-    dvce_created_tstamp: str = ""
-    dvce_sent_tstamp: str = ""
-    refr_dvce_tstamp: str = ""
-    derived_tstamp: str = ""
-    true_tstamp: str = ""
-
-    # identity.py
-    process_person_profile: bool | None = None
-    device_id: str = ""
-    # session.py
-    session_id: str = ""
-    # referrer.py
-    search_engine: str = ""
-    search_keyword: str = ""
-    # campaign.py
-    gclid: str = ""
-    gclsrc: str = ""
-    dclid: str = ""
-    gad_source: str = ""
-    gbraid: str = ""
-    wbraid: str = ""
-    fbclid: str = ""
-    msclkid: str = ""
-    twclid: str = ""
-    li_fat_id: str = ""
-    mc_cid: str = ""
-    igshid: str = ""
-    ttclid: str = ""
-    rdt_cid: str = ""
-    irclid: str = ""
-    kx: str = ""
-    epik: str = ""
-    qclid: str = ""
-    sccid: str = ""
-    utm_name: str = ""
-    # browser.py
-    browser: str = ""
-    browser_version: float | int | None = None
-    browser_language_prefix: str = ""
-    os: str = ""
-    os_version: str = ""
-    device: str = ""
-    device_type: str = ""
-    device_model: str = ""
-    device_manufacturer: str = ""
-    # geo.py
-    ip: str = ""
-    geoip_disable: bool | None = None
-    geo_country_name: str = ""
-    geo_continent_code: str = ""
-    geo_continent_name: str = ""
-    # page.py
-    pageview_id: str = ""
-    external_click_url: str = ""
-    # app.py
-    screen_name: str = ""
-    app_name: str = ""
-    app_version: str = ""
-    app_build: str = ""
-    app_namespace: str = ""
-    network_carrier: str = ""
-    network_wifi: bool | None = None
-    network_cellular: bool | None = None
-    lib: str = ""
-    lib_version: str = ""
-    # commerce.py
-    revenue: float | int | None = None
-    currency: str = ""
-    # mapper.py
-    archive_day: str = ""
-    object_id: str = ""
-    mapping_version: str = ""
-
+ADDED_PROPERTIES = frozenset(
+    {
+        # identity.py, session.py
+        *("$process_person_profile", "$device_id", "$session_id", "$set", "$set_once"),
+        # page.py
+        *("$pageview_id", "$browser_language_prefix", "$external_click_url"),
+        # referrer.py
+        *("$search_engine", "ph_keyword"),
+        # campaign.py: CAMPAIGN_PROPERTIES of PostHog's taxonomy
+        *("gclid", "gclsrc", "dclid", "gad_source", "gbraid", "wbraid", "fbclid", "msclkid", "twclid", "li_fat_id"),
+        *("mc_cid", "igshid", "ttclid", "rdt_cid", "irclid", "_kx", "epik", "qclid", "sccid", "utm_name"),
+        # browser.py: packages/core/src/utils/user-agent-utils.ts
+        *("$browser", "$browser_version", "$os", "$os_version"),
+        *("$device", "$device_type", "$device_model", "$device_manufacturer"),
+        # geo.py: the names of PostHog's GeoIP transformation
+        *("$ip", "$geoip_disable", "$geoip_country_name", "$geoip_continent_code", "$geoip_continent_name"),
+        # app.py
+        *("$screen_name", "$app_version", "$app_build", "$app_name", "$app_namespace", "$lib", "$lib_version"),
+        *("$network_carrier", "$network_wifi", "$network_cellular"),
+        # commerce.py, entities.py
+        *("revenue", "currency", "$groups"),
+        # of size.py and mapper.py
+        *("snowplow_shed", "snowplow_archive_day", "snowplow_object", "snowplow_mapping_version"),
+    }
+)
+"""Every name under which a rule adds something, beside those that entities give themselves."""
 
 KEPT_PROPERTIES = frozenset(
     {"$geoip_disable", "$process_person_profile", "snowplow_archive_day", "snowplow_object", "snowplow_mapping_version"}
@@ -312,14 +81,13 @@ KEPT_PROPERTIES = frozenset(
 """Without these PostHog would locate, make persons, or nobody would know where an event came from."""
 
 
-def columns_of(kind: Kind) -> tuple[str, ...]:
-    """Names of the columns of a kind, in the order of the TSV."""
-    return tuple(column.name for column in COLUMNS if column.kind is kind)
+SENT_COLUMNS = tuple(column.name for column in COLUMNS if column.kind not in {Kind.CONTEXTS, Kind.UNSTRUCT})
+"""All columns but the three of JSON."""
 
 
-def property_name(attribute: str) -> str:
-    """Under which name an attribute of `Properties` is sent."""
-    return POSTHOG_NAMES.get(attribute, attribute)
+def property_name(column: str) -> str:
+    """Under which name a column is sent."""
+    return POSTHOG_NAMES.get(column, column)
 
 
 TAKEN_UP = {
@@ -333,104 +101,8 @@ TAKEN_UP = {
 """Columns that are not simply sent, and what becomes of them."""
 
 
-def attribute_of(name: str) -> str | None:
-    """The attribute of a column or of a property by its PostHog name, None when there is none."""
-    return _ATTRIBUTES.get(name)
-
-
-_ATTRIBUTES = {property_name(attribute): attribute for attribute in Properties.__struct_fields__} | {
-    column.name: column.name for column in COLUMNS if column.name in Properties.__struct_fields__
-}
-
-PROPERTY_NAMES: frozenset[str] = frozenset(map(property_name, Properties.__struct_fields__))
+PROPERTY_NAMES: frozenset[str] = ADDED_PROPERTIES | set(map(property_name, SENT_COLUMNS))
 """Every name that a property of our own can have; flattened data keeps off them."""
 
-
-DEFAULTS: dict[str, Any] = dict(zip(Properties.__struct_fields__, Properties.__struct_defaults__, strict=True))
-"""Attribute -> the value that is never sent."""
-
-
-class _Table(dict[str, Value | None]):
-    """Text -> value, with a strict function for every text that is not in the table.
-
-    Looking up the usual texts ("", 0 to 9999) runs in C and checks them at the same time: `007` is not in the table,
-    so the function decides. Nothing is added later, so the table cannot grow.
-    """
-
-    def __init__(self, usual: Iterable[tuple[str, Value]], read: Callable[[str], Value | None]) -> None:
-        super().__init__(usual)
-        self[""] = None
-        self._read = read
-
-    def __missing__(self, text: str) -> Value:
-        value = self._read(text)
-        if value is None:
-            raise ValueError(text)
-        return value
-
-
-def _columns(kind: Kind) -> Callable[[list[str]], tuple[str, ...]]:
-    return itemgetter(*(INDEX[name] for name in columns_of(kind)))
-
-
-_texts, _integers, _booleans, _doubles, _timestamps = map(
-    _columns, (Kind.TEXT, Kind.INTEGER, Kind.BOOLEAN, Kind.DOUBLE, Kind.TIMESTAMP)
-)
-_to_integer = _Table(((str(number), number) for number in range(10_000)), to_integer).__getitem__
-_to_double = _Table((), to_double).__getitem__
-_to_boolean = _Table((("0", False), ("1", True)), lambda _: None).__getitem__
-
-_DIGITS_TO_ZERO = bytes(ord("0") if ord("0") <= byte <= ord("9") else byte for byte in range(256))
-_TIMESTAMPS = len(columns_of(Kind.TIMESTAMP))
-
-
-def _arrangements() -> dict[bytes, Callable[[list[str]], tuple[str, ...]]]:
-    """Shape of all timestamps, with tabs between -> the function that puts "" where a column is empty."""
-    arrangements: dict[bytes, Callable[[list[str]], tuple[str, ...]]] = {}
-    for filled in product((True, False), repeat=_TIMESTAMPS):
-        shape = b"\t".join(b"0000-00-00 00:00:00.000" if is_filled else b"" for is_filled in filled)
-        arrangements[shape] = itemgetter(*(place if filled[place] else _TIMESTAMPS for place in range(_TIMESTAMPS)))
-    return arrangements
-
-
-_arrangement = _arrangements().get
-
-
-def typed_columns(fields: list[str]) -> Properties:
-    """The columns with their types; the three JSON columns are read elsewhere (reading.py).
-
-    Raises:
-        ValueError: a column is not of its type. Which ones and why is `snowplow.parse`'s to say.
-    """
-    values: tuple[Any, ...] = (
-        *_texts(fields),
-        *map(_to_integer, _integers(fields)),
-        *map(_to_boolean, _booleans(fields)),
-        *map(_to_double, _doubles(fields)),
-        *_iso(_timestamps(fields)),
-    )
-    return Properties(*values)
-
-
-def _iso(texts: tuple[str, ...]) -> Iterable[str]:
-    """Timestamps as RFC 3339. Usually all are `yyyy-mm-dd hh:mm:ss.SSS`: then they are checked and written at once."""
-    joined = "\t".join(texts)
-    arrange = _arrangement(joined.encode().translate(_DIGITS_TO_ZERO))
-    if arrange is None:
-        return map(_iso_one, texts)
-    try:
-        all(map(datetime.fromisoformat, filter(None, texts)))  # no 30th of February; nor year 0, which Snowplow knows
-    except ValueError:
-        return map(_iso_one, texts)
-    written = f"{joined}\t".replace(" ", "T").replace("\t", "Z\t").split("\t")
-    written[-1] = ""
-    return arrange(written)
-
-
-def _iso_one(text: str) -> str:
-    if not text:
-        return ""
-    written = to_iso(text)
-    if written is None:
-        raise ValueError(text)
-    return written
+COLUMN_OF_PROPERTY = {property_name(column): column for column in SENT_COLUMNS}
+"""Name under which a column is sent -> the column."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from snowplow_posthog_dagster.mapping.properties import Properties, typed_columns
+from snowplow_posthog_dagster.mapping.columns import Columns, typed_columns
 from snowplow_posthog_dagster.snowplow import entities as envelopes
 from snowplow_posthog_dagster.snowplow.columns import INDEX
 from snowplow_posthog_dagster.snowplow.parse import parse
@@ -59,7 +59,7 @@ class _SelfDescribing(msgspec.Struct, gc=False):
 class Reading(msgspec.Struct, gc=False):
     """A record that can be mapped."""
 
-    properties: Properties
+    columns: Columns
     entities: list[Entity]
     """Those of `contexts`, then those of `derived_contexts`."""
     event: Entity | None
@@ -91,13 +91,13 @@ def _read_quickly(record: Record) -> Reading | None:
     contexts, derived, unstruct = fields[_CONTEXTS], fields[_DERIVED], fields[_UNSTRUCT]
     if b"\0" in record.raw or (b"\\" in record.raw and _may_hold_nul(contexts, derived, unstruct)):
         return None
-    properties = typed_columns(fields)
-    if not (properties.derived_tstamp or properties.collector_tstamp):
+    columns = typed_columns(fields)
+    if not (columns.derived_tstamp or columns.collector_tstamp):
         return None
     entities = _decode_contexts(contexts).data if contexts else []
     if derived:
         entities += _decode_contexts(derived).data
-    return Reading(properties, entities, _decode_self_describing(unstruct).data if unstruct else None, [])
+    return Reading(columns, entities, _decode_self_describing(unstruct).data if unstruct else None, [])
 
 
 def _may_hold_nul(*json_columns: str) -> bool:
@@ -121,11 +121,11 @@ def read_slowly(record: Record) -> Reading | Rejected:
     ]
     event = [Entity(schema, data) for schema, data in _pieces(fields[_UNSTRUCT], many=False, notes=notes)]
     try:
-        properties = typed_columns(fields)
+        columns = typed_columns(fields)
     except ValueError as error:  # NUL in a number is refused by parse, so this would be a defect of ours
         refused = field_error(None, str(error), "the mapping cannot read a value that the parser accepts")
         return Rejected(record.ordinal, record.line, record.offset, record.raw, (refused,))
-    return Reading(properties, found, event[0] if event else None, notes)
+    return Reading(columns, found, event[0] if event else None, notes)
 
 
 def _pieces(text: str, *, many: bool, notes: list[str]) -> list[tuple[str, Any]]:

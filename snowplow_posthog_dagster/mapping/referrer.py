@@ -6,6 +6,7 @@ the columns empty. Only page views carry it, since other events of a page have n
 
 from urllib.parse import unquote_plus, urlsplit
 
+from snowplow_posthog_dagster.mapping.columns import Columns
 from snowplow_posthog_dagster.mapping.properties import Properties
 from snowplow_posthog_dagster.mapping.rules import Rule
 
@@ -21,23 +22,25 @@ _DEFAULT_PORTS = (None, 80, 443)
 _ENGINES = (("google.", "google"), ("bing.com", "bing"), ("yahoo.com", "yahoo"), ("duckduckgo.com", "duckduckgo"))
 
 
-def describe_referrer(properties: Properties, *, is_pageview: bool) -> None:
+def describe_referrer(columns: Columns, properties: Properties, *, is_pageview: bool) -> None:
     """Complete the referrer's columns."""
-    referrer = properties.page_referrer
+    referrer = columns.page_referrer
     if not referrer:
         if is_pageview:
-            properties.page_referrer = properties.refr_urlhost = DIRECT
+            columns.page_referrer = columns.refr_urlhost = DIRECT
         return
-    if not properties.refr_urlhost:
-        properties.refr_urlhost = _host(referrer)
-    host = properties.refr_urlhost
+    if not columns.refr_urlhost:
+        columns.refr_urlhost = _host(referrer)
+    host = columns.refr_urlhost
     for part, engine in _ENGINES:
         if part in host:
-            properties.search_engine = engine
-            properties.search_keyword = properties.refr_term or _keyword(engine, properties.refr_urlquery)
+            properties["$search_engine"] = engine
+            keyword = columns.refr_term or _keyword(engine, columns.refr_urlquery)
+            if keyword:
+                properties["ph_keyword"] = keyword
             break
-    if properties.refr_urlport not in _DEFAULT_PORTS:
-        properties.refr_urlhost = f"{host}:{properties.refr_urlport}"
+    if columns.refr_urlport not in _DEFAULT_PORTS:
+        columns.refr_urlhost = f"{host}:{columns.refr_urlport}"
 
 
 def _keyword(engine: str, query: str) -> str:

@@ -11,9 +11,9 @@ price is that a session over midnight becomes two. The other 74 bits are the fir
 
 from hashlib import sha256
 
+from snowplow_posthog_dagster.mapping.columns import Columns
 from snowplow_posthog_dagster.mapping.event_time import DAY_MS
 from snowplow_posthog_dagster.mapping.identity import CLIENT_SESSION, Found, legal
-from snowplow_posthog_dagster.mapping.properties import Properties
 from snowplow_posthog_dagster.mapping.rules import Rule
 
 RULES = (
@@ -29,9 +29,9 @@ _VERSION_AND_VARIANT = 7 << 76 | 2 << 62
 _LOW_BITS = (1 << 62) - 1
 
 
-def snowplow_session(properties: Properties, found: Found) -> str:
+def snowplow_session(columns: Columns, found: Found) -> str:
     """Snowplow's id of the session, empty when there is none or it stands for "not tracked" (all zeros)."""
-    own = legal(properties.domain_sessionid)
+    own = legal(columns.domain_sessionid)
     if own:
         return own
     session = found.get(CLIENT_SESSION)

@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from snowplow_posthog_dagster.mapping.paths import TEXT_COLUMNS, parse_path
-from snowplow_posthog_dagster.mapping.properties import KEPT_PROPERTIES, attribute_of
+from snowplow_posthog_dagster.mapping.properties import KEPT_PROPERTIES, PROPERTY_NAMES, SENT_COLUMNS
 
 
 def _path(text: str) -> str:
@@ -30,7 +30,7 @@ def _text_path(text: str) -> str:
 
 
 def _unsent(name: str) -> str:
-    if name in KEPT_PROPERTIES or attribute_of(name) is None:
+    if name in KEPT_PROPERTIES or name not in PROPERTY_NAMES.union(SENT_COLUMNS):
         raise ValueError(f"{name!r} is no column or property that may be left out")
     return name
 

@@ -16,7 +16,8 @@ from typing import Any
 
 import orjson
 
-from snowplow_posthog_dagster.mapping.properties import Properties, property_name
+from snowplow_posthog_dagster.mapping.columns import Columns
+from snowplow_posthog_dagster.mapping.properties import PROPERTY_NAMES, Properties, property_name
 from snowplow_posthog_dagster.mapping.rules import Rule
 
 MAX_EVENT_BYTES = 900 * 1024
@@ -27,35 +28,34 @@ CUT_TEXT = 1_000
 RULES = (Rule(MARKER, "events above 900 KiB", "Names of the properties that were left out or cut so that it fits."),)
 
 _ROOM = 4_096  # for the marker and for separators
-_NEVER_SHED = frozenset({"$groups", "$set", "$set_once", MARKER})
-
 Encode = Callable[[], bytes]
 
 
-def shrink(encode: Encode, size: int, properties: Properties, more: dict[str, Any]) -> bytes | None:
-    """The event without its largest parts, None when it does not fit even then. Changes properties and `more`."""
+def shrink(encode: Encode, size: int, columns: Columns, properties: Properties) -> bytes | None:
+    """The event without its largest parts, None when it does not fit even then. Changes columns and properties."""
     excess = size - MAX_EVENT_BYTES + _ROOM
     shed: list[str] = []
-    for name in _by_weight(more):
+    for name in _by_weight(properties):
         if excess <= 0:
             break
-        excess -= _weight(more.pop(name))
+        excess -= _weight(properties.pop(name))
         shed.append(name)
-    for attribute in sorted(_long_texts(properties), key=lambda name: -len(getattr(properties, name))):
+    for column in sorted(_long_texts(columns), key=lambda name: -len(getattr(columns, name))):
         if excess <= 0:
             break
-        text = getattr(properties, attribute)
-        setattr(properties, attribute, text[:CUT_TEXT])
+        text = getattr(columns, column)
+        setattr(columns, column, text[:CUT_TEXT])
         excess -= len(text[CUT_TEXT:].encode())
-        shed.append(property_name(attribute))
-    more[MARKER] = shed
+        shed.append(property_name(column))
+    properties[MARKER] = shed
     event = encode()
     return event if len(event) <= MAX_EVENT_BYTES else None
 
 
-def _by_weight(more: dict[str, Any]) -> list[str]:
-    names = [name for name in more if name not in _NEVER_SHED]
-    return sorted(names, key=lambda name: (not name.startswith("contexts_"), -_weight(more[name])))
+def _by_weight(properties: Properties) -> list[str]:
+    """Entities, then what else data brought with it, each the largest first; what rules add is not shed."""
+    names = [name for name in properties if name not in PROPERTY_NAMES]
+    return sorted(names, key=lambda name: (not name.startswith("contexts_"), -_weight(properties[name])))
 
 
 def _weight(value: Any) -> int:
@@ -65,6 +65,6 @@ def _weight(value: Any) -> int:
         return len(str(value))
 
 
-def _long_texts(properties: Properties) -> list[str]:
-    values = ((name, getattr(properties, name)) for name in Properties.__struct_fields__)
+def _long_texts(columns: Columns) -> list[str]:
+    values = ((name, getattr(columns, name)) for name in Columns.__struct_fields__)
     return [name for name, value in values if isinstance(value, str) and len(value) > CUT_TEXT]

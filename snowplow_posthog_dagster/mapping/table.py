@@ -35,7 +35,7 @@ from snowplow_posthog_dagster.mapping.privacy import (
     Action,
     compile_privacy,
 )
-from snowplow_posthog_dagster.mapping.properties import PROPERTY_NAMES, TAKEN_UP, attribute_of, property_name
+from snowplow_posthog_dagster.mapping.properties import PROPERTY_NAMES, TAKEN_UP, property_name
 from snowplow_posthog_dagster.mapping.rules import Rule
 from snowplow_posthog_dagster.mapping.settings import MappingSettings, Section
 from snowplow_posthog_dagster.snowplow.columns import COLUMNS
@@ -105,7 +105,7 @@ def _column_row(name: str, settings: MappingSettings, actions: tuple[Action, ...
 
 def _rule_row(rule: Rule, settings: MappingSettings, actions: tuple[Action, ...]) -> FieldRow:
     """A rule that sets a property, or `-` when privacy drops all that it reads or its properties are not sent."""
-    unsent = {property_name(attribute_of(name) or name) for name in settings.properties.drop}
+    unsent = {property_name(name) for name in settings.properties.drop}
     gone = {action.path for action in actions if action.verb == "drop"}
     sources = {part.removeprefix("else ") for part in rule.source.split(", ")}
     if set(rule.target.split(", ")) <= unsent:
