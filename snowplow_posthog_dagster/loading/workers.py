@@ -132,6 +132,9 @@ class _Pool:
                     return
                 self._on_result(result or self._crashed(task, worker))
         except SnowplowPostHogError:
+            if self._over():
+                # Its worker was killed because the run ends: that is no error of its own.
+                return
             self._failed.set()
             raise
         finally:
