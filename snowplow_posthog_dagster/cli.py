@@ -6,6 +6,8 @@ import typer
 from snowplow_posthog_dagster.commands import (
     dead_letters,
     doctor,
+    estimate,
+    fields,
     forget,
     generate,
     load,
@@ -44,6 +46,8 @@ app.command(rich_help_panel=SANDBOX)(scale.scale)
 app.command(rich_help_panel=LOOKING)(preview.preview)
 app.command(rich_help_panel=LOOKING)(pipes.parse)
 app.command("map", rich_help_panel=LOOKING)(pipes.map_)
+app.command(rich_help_panel=LOOKING)(fields.fields)
+app.command(rich_help_panel=LOOKING)(estimate.estimate)
 app.command(rich_help_panel=LOADING)(doctor.doctor)
 app.command(rich_help_panel=LOADING)(load.load)
 app.command(rich_help_panel=OPERATING)(status.status)

@@ -188,6 +188,17 @@ class ChecksSection(Section):
     complete_by_hour: int = Field(3, ge=0, le=23)
 
 
+class PricesSection(Section):
+    """What `estimate` reckons with; a price that is not set is not reckoned. PostHog's and AWS's lists change."""
+
+    currency: str = "USD"
+    live_events_per_million: float | None = Field(None, ge=0)
+    historical_events_per_million: float | None = Field(None, ge=0)
+    s3_writes_and_lists_per_thousand: float | None = Field(None, ge=0)
+    s3_reads_per_thousand: float | None = Field(None, ge=0)
+    s3_gigabyte_month: float | None = Field(None, ge=0)
+
+
 class SettingsFile(Section):
     """The settings file; every section is optional."""
 
@@ -197,6 +208,7 @@ class SettingsFile(Section):
     transform: TransformSection = TransformSection()
     delivery: DeliverySection = DeliverySection()
     mapping: MappingSettings = MappingSettings()
+    prices: PricesSection = PricesSection()
     automation: AutomationSection = AutomationSection()
     alerts: AlertsSection = AlertsSection()
     checks: ChecksSection = ChecksSection()

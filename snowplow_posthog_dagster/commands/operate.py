@@ -24,7 +24,7 @@ ObjectName = Annotated[str, typer.Argument(help="The object's key or id.")]
 Reason = Annotated[str, typer.Option(help="Why; it is kept with the entry.")]
 Target = Annotated[str | None, typer.Option("--target", help="Another target than that of POSTHOG_TARGET.")]
 
-CHECKS = ("records_accounted_for", "nothing_left")
+ACCOUNTING = "records_accounted_for"
 
 target_app = typer.Typer(help="What a target's name stands for.", no_args_is_help=True)
 check_app = typer.Typer(help="Asset checks that fail.", no_args_is_help=True)
@@ -121,19 +121,28 @@ def acknowledge_check(
     day: Day,
     reason: Reason,
     until: Annotated[str, typer.Option(help="The last day on which it is accepted, YYYY-MM-DD.")],
-    check: Annotated[str, typer.Option(help=f"The check: {' or '.join(CHECKS)}.")] = CHECKS[0],
+    check: Annotated[str, typer.Option(help="The name of the check, as the UI shows it.")] = ACCOUNTING,
 ) -> None:
     """Accept a failing check of a day until a date: it then warns instead of blocking, and shows who and why."""
     current = settings()
     with friendly_errors():
-        if check not in CHECKS:
-            raise SettingsError(f"--check {check!r} does not exist; expected {' or '.join(CHECKS)}")
+        known = _checks()
+        if check not in known:
+            raise SettingsError(f"--check {check!r} does not exist; expected one of {', '.join(known)}")
         last = a_day(until)
         if last < dt.datetime.now(dt.UTC).date():
             raise SettingsError(f"--until {last} has passed")
         entry = CheckAcknowledged(check=check, reason=reason, until=f"{last}", by=me(), at=timestamp_text())
         DayLog(the_workspace(current), a_day(day)).write([entry], writer="operator")
     out.print(f"{check} of {day} is accepted until {last}: {reason}")
+
+
+def _checks() -> list[str]:
+    """The names of all checks. Dagster is loaded here and not at the start, which takes it a second."""
+    from snowplow_posthog_dagster.assets.checks import DESCRIPTIONS
+    from snowplow_posthog_dagster.assets.events import COMPLETE
+
+    return [ACCOUNTING, COMPLETE, *DESCRIPTIONS]
 
 
 @target_app.command("accept-key")

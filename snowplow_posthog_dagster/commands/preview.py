@@ -13,6 +13,7 @@ from rich.panel import Panel
 from rich.table import Table
 
 from snowplow_posthog_dagster.commands.pipes import chunks_of
+from snowplow_posthog_dagster.commands.profile import show_profile
 from snowplow_posthog_dagster.commands.terminal import err, friendly_errors, out, settings
 from snowplow_posthog_dagster.loading.setup import connection_of, mapper_of
 from snowplow_posthog_dagster.mapping.outcome import Filtered, Mapped
@@ -31,12 +32,20 @@ def preview(
     place: Annotated[str, typer.Argument(help="A file, s3://bucket/prefix, or a key of the archive bucket.")],
     line: Annotated[int | None, typer.Option(min=1, help="Only the records of this physical line.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="Show at most so many records.")] = 5,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Show what an analyst would get of all of them, and what it would cost.")
+    ] = False,
+    most: Annotated[int, typer.Option(min=1, help="With --profile: read at most so many records.")] = 200_000,
 ) -> None:
     """Show records beside the PostHog events they become; sends nothing, writes nothing."""
     current = settings()
+    if profile:
+        with friendly_errors():
+            show_profile(current, (record for _, record in records_at(current, place)), most)
+        return
     with friendly_errors():
         to_event = mapper_of(current).for_object(object_id="preview", archive_day="preview")
-        chosen = ((name, record) for name, record in _records(current, place) if line is None or record.line == line)
+        chosen = ((name, record) for name, record in records_at(current, place) if line is None or record.line == line)
         shown = 0
         for name, record in itertools.islice(chosen, limit):
             outcome = record if isinstance(record, Rejected) else to_event(record)
@@ -45,7 +54,8 @@ def preview(
     err.print(f"{shown} records shown; nothing was sent.")
 
 
-def _records(current: Settings, place: str) -> Iterator[tuple[str, Record | Rejected]]:
+def records_at(current: Settings, place: str) -> Iterator[tuple[str, Record | Rejected]]:
+    """The records of a file, of a key of the archive, or of everything below an s3:// prefix, with where they lie."""
     if Path(place).exists():
         with Path(place).open("rb") as source:
             for record in records(inflate(chunks_of(source))):

@@ -62,7 +62,8 @@ def _table(rows: list[Row], *, dry_run: bool) -> Table:
     names = ["day", "outcome", "objects to do again", "unchanged", "events in PostHog"]
     names += ["billed again", "filtered now", "staying in PostHog as they are"] if dry_run else []
     for name in names:
-        table.add_column(name, justify="left" if name in {"day", "outcome"} else "right")
+        words = name in {"day", "outcome"}
+        table.add_column(name, justify="left" if words else "right", no_wrap=words)
     for day, made in rows:
         numbers = [len(made.chosen), made.objects[remapping.UNCHANGED], made.acknowledged]
         numbers += [made.billed_again, made.filtered.total(), made.staying] if dry_run else []

@@ -204,3 +204,74 @@ def test_a_failing_check_that_was_accepted_warns_and_shows_who_and_why(typed: Ty
     accepted = accounting_result(StepReport(), typed.ground.state(), **names)
     assert not accepted.passed and accepted.severity is dg.AssetCheckSeverity.WARN
     assert "known" in str(accepted.metadata["acknowledged"])
+
+
+def test_a_remap_is_counted_first_and_then_done(typed: Typed) -> None:
+    typed.ground.put("a", [user_line("u", page_title="t") for _ in range(3)])
+    typed.ground.run()
+    settings = Path("other.yaml")
+    settings.write_text("mapping: {properties: {drop: [page_title]}}\n")
+    typed.ground.environment = {"SNOWPLOW_POSTHOG_SETTINGS": str(settings)}
+    dry = typed("remap", "--from", f"{DAY}", "--to", f"{DAY}", "--dry-run")
+    assert dry.exit_code == 0 and "replaced in place" in dry.output and typed.ground.is_closed()
+    done = typed("remap", "--from", f"{DAY}", "--to", f"{DAY}")
+    assert done.exit_code == 0 and not typed.ground.is_closed()
+    wrong = typed("remap", "--from", f"{DAY}", "--to", "2001-01-01")
+    assert wrong.exit_code == 2
+
+
+def test_forget_prints_the_calls_that_delete_the_person_in_posthog(typed: Typed, tmp_path: Path) -> None:
+    typed.ground.put("a", [user_line("ann"), user_line("bob")])
+    typed.ground.run()
+    ids = tmp_path / "ids.txt"
+    ids.write_text("ann\n\n")
+    assert "SNOWPLOW_POSTHOG_PRIVACY_SECRET" in typed("forget", "--ids", str(ids)).output
+    typed.ground.environment = {"SNOWPLOW_POSTHOG_PRIVACY_SECRET": "s"}
+    shown = typed("forget", "--ids", str(ids))
+    assert shown.exit_code == 0, shown.output
+    assert "/api/projects/1/persons/bulk_delete/" in shown.output and '"distinct_ids": ["ann"]' in shown.output
+    assert StandInClient.personal_api_key not in shown.output
+    ids.write_text("\n")
+    assert typed("forget", "--ids", str(ids)).exit_code == 1
+
+
+def test_an_estimate_says_events_hours_and_what_it_has_read(typed: Typed) -> None:
+    typed.ground.put("a", lines_of(4))
+    typed.ground.file = {}
+    Path("prices.yaml").write_text(
+        "prices: {historical_events_per_million: 1000000, live_events_per_million: 1}\n"
+        "delivery: {events_per_second: 2}\n"
+    )
+    typed.ground.environment = {"SNOWPLOW_POSTHOG_SETTINGS": "prices.yaml"}
+    shown = typed("estimate", "--from", f"{DAY}", "--to", "2022-06-08")
+    assert shown.exit_code == 0, shown.output
+    assert "$pageview" in shown.output and "4.00 USD" in shown.output and "0.0 at 2 events/s" in shown.output
+    empty = typed("estimate", "--from", "2022-07-01", "--to", "2022-07-01")
+    assert empty.exit_code == 1 and "nothing is estimated" in empty.output
+    assert typed.ground.stored("log") == []
+
+
+def test_fields_lists_what_leaves(typed: Typed) -> None:
+    shown = typed("fields", "--json")
+    rows = [json.loads(row) for row in shown.output.splitlines() if row.startswith("{")]
+    assert {"source", "target", "rule"} == set(rows[0]) and len(rows) > 131
+    assert "user_ipaddress" in typed("fields").output
+
+
+def test_fields_diff_shows_what_other_settings_do_to_real_records(typed: Typed) -> None:
+    key = typed.ground.put("a", [user_line("u", page_title="the title", network_userid="n") for _ in range(3)])
+    Path("other.yaml").write_text("mapping: {properties: {drop: [page_title]}}\n")
+    shown = typed("fields", key, "--diff", "other.yaml")
+    assert shown.exit_code == 0 and "the title" in shown.output and "in place" in shown.output
+    Path("other.yaml").write_text("mapping: {identity: {distinct_id: [network_userid]}}\n")
+    assert "twins" in typed("fields", key, "--diff", "other.yaml").output
+    assert typed("fields", "--diff", "other.yaml").exit_code == 1
+
+
+def test_a_profile_shows_what_an_analyst_would_get(typed: Typed) -> None:
+    key = typed.ground.put("a", [*lines_of(5), *lines_of(3, event="page_ping"), b"no record"])
+    shown = typed("preview", key, "--profile")
+    assert shown.exit_code == 0, shown.output
+    assert "9 records: 8 events of 5 users" in shown.output
+    assert "$pageview" in shown.output and "page_ping: drop" in shown.output
+    assert "3 records" in typed("preview", key, "--profile", "--most", "3").output

@@ -1,0 +1,105 @@
+"""`estimate --from --to`: what a backfill would be, before it is started. Sends and writes nothing."""
+
+import time
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from snowplow_posthog_dagster.commands.days import From, To, days_between, logged_days, the_workspace
+from snowplow_posthog_dagster.commands.terminal import err, friendly_errors, out, settings
+from snowplow_posthog_dagster.loading import estimate as estimating
+from snowplow_posthog_dagster.loading.estimate import Estimate
+from snowplow_posthog_dagster.loading.setup import archive_of, connection_of, mapper_of
+from snowplow_posthog_dagster.settings import Settings
+from snowplow_posthog_dagster.storage.day_log import DayLog
+
+_SHOWN = 15
+
+
+def estimate(
+    start: From,
+    end: To,
+    read: Annotated[int, typer.Option(min=1, help="Read and map so many archive objects.")] = 8,
+) -> None:
+    """Estimate events, money, S3 requests, workspace and hours of a backfill; sends and writes nothing."""
+    current = settings()
+    with friendly_errors():
+        days, section = days_between(start, end), current.file.transform
+        archive = archive_of(current, connection_of(current))
+        listings = estimating.list_days(archive, days)
+        objects = [found for listing in listings.values() for found in listing]
+        sample = estimating.read_objects(
+            archive,
+            mapper_of(current),
+            estimating.choose(objects, read),
+            now_milliseconds=time.time_ns() // 1_000_000,
+            max_record_bytes=section.max_record_bytes,
+            max_object_bytes=section.max_object_bytes,
+        )
+        found = estimating.estimate(
+            listings,
+            sample,
+            current.file.prices,
+            events_per_second=current.events_per_second,
+            historical=current.file.delivery.historical_migration == "auto",
+        )
+        acknowledged = _acknowledged(current, start, end)
+    _show(found, current, acknowledged)
+
+
+def _acknowledged(current: Settings, start: str, end: str) -> int:
+    workspace = the_workspace(current)
+    states = (DayLog(workspace, day).state() for day in logged_days(workspace, start, end))
+    return sum(state.counts().acknowledged for state in states)
+
+
+def _show(found: Estimate, current: Settings, acknowledged: int) -> None:
+    sample = found.read
+    out.print(
+        f"{found.objects:,} archive objects of {found.stored_bytes / 1e9:,.2f} GB on {found.days:,} days"
+        f" ({found.days_without_objects:,} without any). Read for this: {sample.objects:,} objects,"
+        f" {sample.stored_bytes / 1e6:,.1f} MB, {sample.records:,} records."
+    )
+    for line in sample.broken:
+        err.print(f"[bold yellow]could not be read[/]: {line}")
+    if not sample.objects:
+        out.print("Nothing could be read, so nothing is estimated.")
+        raise typer.Exit(1)
+    out.print(_events_table(found))
+    currency = current.file.prices.currency
+    cap = current.events_per_second
+    rows = [
+        ("records", f"{found.records:,}"),
+        ("filtered, dead letters", f"{found.filtered:,}, {found.dead_letters:,}"),
+        ("billable events, live", f"{found.live_events:,}"),
+        ("billable events, historical", f"{found.historical_events:,}"),
+        ("price of the events", _money(found.events_cost, currency)),
+        ("S3 requests: lists, reads, writes", f"{found.s3_lists:,}, {found.s3_reads:,}, {found.s3_writes:,}"),
+        ("price of the requests", _money(found.requests_cost, currency)),
+        ("workspace", f"{found.workspace_bytes / 1e9:,.2f} GB until it is purged"),
+        ("price of the workspace", _money(found.storage_cost_per_month, currency, " a month")),
+        ("hours", f"{found.hours:,.1f} at {cap:,.0f} events/s" if found.hours is not None else "no cap is set"),
+    ]
+    table = Table(title="Estimate", title_justify="left", show_header=False)
+    table.add_column()
+    table.add_column(justify="right")
+    for row in rows:
+        table.add_row(*row)
+    out.print(table)
+    if acknowledged:
+        out.print(f"{acknowledged:,} events of these days are acknowledged already and will not be sent again.")
+
+
+def _events_table(found: Estimate) -> Table:
+    table = Table(title="Events", title_justify="left", header_style="bold")
+    table.add_column("event", overflow="fold")
+    table.add_column("number", justify="right")
+    table.add_column("share", justify="right")
+    for name, number in list(found.events.items())[:_SHOWN]:
+        table.add_row(name, f"{number:,}", f"{number / max(found.billable, 1):.1%}")
+    return table
+
+
+def _money(value: float | None, currency: str, per: str = "") -> str:
+    return "not reckoned: set `prices:` in the settings" if value is None else f"{value:,.2f} {currency}{per}"

@@ -1,0 +1,225 @@
+"""What a backfill would be, before it is started: events, money, S3 requests, workspace, hours.
+
+    listings of all days  +  a few archive objects, read and mapped  --scaled by stored bytes-->  Estimate
+
+The objects that are read lie evenly over the range by size of the archive, so that a change of traffic or of the
+page-ping policy over the years counts by its weight. Nothing is sent and nothing is written.
+"""
+
+import datetime as dt
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import orjson
+
+from snowplow_posthog_dagster.errors import ObjectError
+from snowplow_posthog_dagster.loading.sources import Source, source_for
+from snowplow_posthog_dagster.mapping.mapper import Mapper
+from snowplow_posthog_dagster.mapping.outcome import Filtered, Mapped
+from snowplow_posthog_dagster.posthog.batches import MAX_EVENTS, BatchBuilder
+from snowplow_posthog_dagster.posthog.bodies import is_historical
+from snowplow_posthog_dagster.settings import PricesSection
+from snowplow_posthog_dagster.snowplow.record import Rejected
+from snowplow_posthog_dagster.storage.archive import Archive, ArchiveObject
+
+_DAYS_AT_ONCE = 4
+_LISTS_PER_DAY = 60
+"""24 for the hours of each of three steps are most of it; the log, leases and manifests are the rest."""
+
+_OBJECT_BYTES = 600
+_OBJECT_WRITES = 2
+"""What an object adds to log and manifest in bytes, and its sample and its share of log segments in requests."""
+
+_SEGMENTS_PER_SECOND = 0.5
+
+
+@dataclass
+class Read:
+    """What the objects that were read came to."""
+
+    objects: int = 0
+    stored_bytes: int = 0
+    records: int = 0
+    events: Counter[str] = field(default_factory=Counter)
+    historical: int = 0
+    filtered: Counter[str] = field(default_factory=Counter)
+    dead_letters: int = 0
+    batch_bytes: int = 0
+    broken: list[str] = field(default_factory=list)
+
+    def add(self, other: "Read", stored_bytes: int) -> None:
+        """Add one object that was read to its end."""
+        self.objects += 1
+        self.stored_bytes += stored_bytes
+        self.records += other.records
+        self.events.update(other.events)
+        self.historical += other.historical
+        self.filtered.update(other.filtered)
+        self.dead_letters += other.dead_letters
+        self.batch_bytes += other.batch_bytes
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """The whole range. Events and bytes are scaled from what was read; objects and their bytes are listed.
+
+    `hours` is None without a cap; costs are None without a price.
+    """
+
+    days: int
+    days_without_objects: int
+    objects: int
+    stored_bytes: int
+    read: Read
+    records: int
+    events: dict[str, int]
+    live_events: int
+    historical_events: int
+    filtered: int
+    dead_letters: int
+    s3_lists: int
+    s3_reads: int
+    s3_writes: int
+    workspace_bytes: int
+    hours: float | None
+    events_cost: float | None
+    requests_cost: float | None
+    storage_cost_per_month: float | None
+
+    @property
+    def billable(self) -> int:
+        """Events that PostHog would bill."""
+        return self.live_events + self.historical_events
+
+
+def list_days(archive: Archive, days: Sequence[dt.date]) -> dict[dt.date, list[ArchiveObject]]:
+    """The archive objects of every day."""
+    with ThreadPoolExecutor(_DAYS_AT_ONCE) as pool:
+        return dict(zip(days, pool.map(archive.list_day, days), strict=True))
+
+
+def choose(objects: Sequence[ArchiveObject], count: int) -> list[ArchiveObject]:
+    """So many readable objects, evenly over the stored bytes of all: a larger object is likelier chosen."""
+    readable = [found for found in objects if not found.frozen]
+    total = sum(found.size for found in readable)
+    marks = [total * (2 * number + 1) / (2 * count) for number in range(count)]
+    chosen: list[ArchiveObject] = []
+    passed = 0
+    for found in readable:
+        passed += found.size
+        if marks and passed >= marks[0]:
+            chosen.append(found)
+            marks = [mark for mark in marks if mark > passed]
+    return chosen
+
+
+def read_objects(
+    archive: Archive,
+    mapper: Mapper,
+    chosen: Sequence[ArchiveObject],
+    *,
+    now_milliseconds: int,
+    max_record_bytes: int,
+    max_object_bytes: int,
+) -> Read:
+    """Read and map the chosen objects; one that cannot be read is named and left out."""
+    made = Read()
+    for found in chosen:
+        source = source_for(found.source, mapper, found.object_id, "estimate", max_record_bytes)
+        try:
+            chunks = archive.read(found, max_bytes=max_object_bytes)
+            made.add(_read_object(source, chunks, now_milliseconds), found.size)
+        except ObjectError as error:
+            made.broken.append(f"{found.key}: {error}")
+    return made
+
+
+def _read_object(source: Source, chunks: Iterable[bytes], now_milliseconds: int) -> Read:
+    made, builder = Read(), BatchBuilder()
+    for record in source.records(chunks):
+        made.records += 1
+        outcome = record if isinstance(record, Rejected) else source.event(record)
+        if isinstance(outcome, Mapped):
+            made.events[str(orjson.loads(outcome.event)["event"])] += 1
+            made.historical += is_historical(outcome.timestamp, now_milliseconds)
+            batch = builder.add(outcome.event, outcome.timestamp)
+            made.batch_bytes += len(batch.data) if batch else 0
+        elif isinstance(outcome, Filtered):
+            made.filtered[outcome.rule] += 1
+        else:
+            made.dead_letters += 1
+    last = builder.finish()
+    made.batch_bytes += len(last.data) if last else 0
+    return made
+
+
+def estimate(
+    listings: dict[dt.date, list[ArchiveObject]],
+    read: Read,
+    prices: PricesSection,
+    *,
+    events_per_second: float | None,
+    historical: bool = True,
+) -> Estimate:
+    """Scale what was read to all that is listed."""
+    objects = sum(map(len, listings.values()))
+    stored = sum(found.size for listing in listings.values() for found in listing)
+    scale = stored / read.stored_bytes if read.stored_bytes else 0.0
+    events = {name: round(number * scale) for name, number in read.events.most_common()}
+    mapped = round(read.events.total() * scale)
+    old = round(read.historical * scale) if historical else 0
+    batches = max(objects, math.ceil(mapped / MAX_EVENTS)) if mapped else 0
+    seconds = mapped / events_per_second if events_per_second else 0.0
+    lists = _LISTS_PER_DAY * len(listings)
+    writes = batches + _OBJECT_WRITES * objects + round(_SEGMENTS_PER_SECOND * seconds)
+    reads = objects + batches
+    workspace = round(read.batch_bytes * scale) + _OBJECT_BYTES * objects
+    return Estimate(
+        days=len(listings),
+        days_without_objects=sum(not listing for listing in listings.values()),
+        objects=objects,
+        stored_bytes=stored,
+        read=read,
+        records=round(read.records * scale),
+        events=events,
+        live_events=mapped - old,
+        historical_events=old,
+        filtered=round(read.filtered.total() * scale),
+        dead_letters=round(read.dead_letters * scale),
+        s3_lists=lists,
+        s3_reads=reads,
+        s3_writes=writes,
+        workspace_bytes=workspace,
+        hours=seconds / 3600 if events_per_second else None,
+        events_cost=_events_cost(prices, mapped - old, old),
+        requests_cost=_requests_cost(prices, lists + writes, reads),
+        storage_cost_per_month=_times(prices.s3_gigabyte_month, workspace / 1e9),
+    )
+
+
+def _times(price: float | None, number: float) -> float | None:
+    return None if price is None else price * number
+
+
+def _events_cost(prices: PricesSection, live: int, historical: int) -> float | None:
+    parts = (
+        (prices.live_events_per_million, live / 1e6),
+        (prices.historical_events_per_million, historical / 1e6),
+    )
+    return _sum(parts)
+
+
+def _requests_cost(prices: PricesSection, writes_and_lists: int, reads: int) -> float | None:
+    return _sum(
+        ((prices.s3_writes_and_lists_per_thousand, writes_and_lists / 1e3), (prices.s3_reads_per_thousand, reads / 1e3))
+    )
+
+
+def _sum(parts: Sequence[tuple[float | None, float]]) -> float | None:
+    """The sum of price times number; None when something that is needed has no price."""
+    if any(price is None and number for price, number in parts):
+        return None
+    return sum((price or 0.0) * number for price, number in parts)

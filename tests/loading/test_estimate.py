@@ -1,0 +1,115 @@
+"""What a backfill would be, before it is started."""
+
+import datetime as dt
+import time
+from typing import Any
+
+import pytest
+
+from snowplow_posthog_dagster.loading.estimate import Estimate, Read, choose, estimate, list_days, read_objects
+from snowplow_posthog_dagster.loading.setup import mapper_of
+from snowplow_posthog_dagster.settings import PricesSection
+from snowplow_posthog_dagster.storage.archive import ArchiveObject
+from tests.ground import DAY, Ground, lines_of
+
+STRUCT = {"event": "struct", "se_category": "c", "se_action": "add"}
+
+
+def estimated(ground: Ground, *, read: int, days: int = 3, cap: float | None = None, **options: Any) -> Estimate:
+    archive = ground.load().archive
+    listings = list_days(archive, [DAY + dt.timedelta(days=number) for number in range(days)])
+    objects = [found for listing in listings.values() for found in listing]
+    made = read_objects(
+        archive,
+        mapper_of(ground.settings),
+        choose(objects, read),
+        now_milliseconds=time.time_ns() // 1_000_000,
+        max_record_bytes=1 << 24,
+        max_object_bytes=1 << 30,
+    )
+    return estimate(listings, made, ground.settings.file.prices, events_per_second=cap, **options)
+
+
+def test_reading_everything_gives_the_numbers_of_the_load(ground: Ground) -> None:
+    ground.file = {"mapping": {"filters": [{"name": "noise", "drop": {"app_id": ["noise"]}}]}}
+    ground.put("a", [*lines_of(5), *lines_of(3, **STRUCT), *lines_of(2, app_id="noise"), b"no record"])
+    ground.put("b", lines_of(4), day=DAY + dt.timedelta(days=1))
+    found = estimated(ground, read=10, cap=2.0)
+    for number in range(2):
+        ground.run(DAY + dt.timedelta(days=number))
+    counts = ground.counts(DAY) + ground.counts(DAY + dt.timedelta(days=1))
+    assert (found.records, found.billable, found.filtered) == (counts.records, counts.mapped, counts.filtered)
+    assert found.events == {"$pageview": 9, "add": 3}
+    assert (found.objects, found.days, found.days_without_objects) == (2, 3, 1)
+    assert (found.live_events, found.historical_events) == (0, 12)
+    assert found.hours == pytest.approx(12 / 2.0 / 3600)
+    batches = sum(listed.size for listed in ground.workspace.bucket.listing(ground.workspace.folder("batches")))
+    assert found.workspace_bytes == pytest.approx(batches + 2 * 600, rel=0.05)
+
+
+def test_a_part_is_scaled_by_stored_bytes(ground: Ground) -> None:
+    for hour in range(10):
+        ground.put("a", lines_of(50), hour=hour)
+    found = estimated(ground, read=2)
+    assert found.read.objects == 2
+    assert found.billable == pytest.approx(500, rel=0.05)
+
+
+def test_without_historical_migration_everything_is_live(ground: Ground) -> None:
+    ground.put("a", lines_of(5))
+    assert estimated(ground, read=1, historical=False).live_events == 5
+
+
+def test_events_of_today_are_live(ground: Ground) -> None:
+    now = f"{dt.datetime.now(dt.UTC):%Y-%m-%d %H:%M:%S}.000"
+    ground.put("a", [*lines_of(2), *lines_of(3, derived_tstamp=now, collector_tstamp=now)])
+    found = estimated(ground, read=1)
+    assert (found.live_events, found.historical_events) == (3, 2)
+
+
+def test_a_broken_object_is_named_and_does_not_count(ground: Ground) -> None:
+    ground.put("a", lines_of(5))
+    key = ground.put("b", lines_of(5), hour=5)
+    body = ground.s3.get_object(Bucket=ground.buckets[0], Key=key)["Body"].read()
+    ground.s3.put_object(Bucket=ground.buckets[0], Key=key, Body=body[:-20])
+    found = estimated(ground, read=2)
+    assert found.read.objects == 1 and found.read.records == 5 and key in found.read.broken[0]
+
+
+def test_an_empty_range_is_all_zeros(ground: Ground) -> None:
+    found = estimated(ground, read=3)
+    assert (found.objects, found.billable, found.workspace_bytes) == (0, 0, 0)
+
+
+def an_object(name: str, size: int, storage_class: str = "STANDARD") -> ArchiveObject:
+    return ArchiveObject(name, "b", name, "e", size, 0.0, storage_class, 4)
+
+
+def test_objects_are_chosen_evenly_over_the_bytes() -> None:
+    objects = [an_object(str(number), 10) for number in range(100)]
+    assert [found.key for found in choose(objects, 4)] == ["12", "37", "62", "87"]
+    heavy = [an_object("small", 1), an_object("large", 1000), an_object("tiny", 1)]
+    assert [found.key for found in choose(heavy, 3)] == ["large"]
+    assert [found.key for found in choose(objects[:2], 10)] == ["0", "1"]
+
+
+def test_frozen_objects_are_not_read() -> None:
+    assert choose([an_object("a", 5, "GLACIER"), an_object("b", 5)], 5) == [an_object("b", 5)]
+
+
+def reckoned(**prices: float) -> Estimate:
+    read = Read(objects=1, stored_bytes=10, records=4_000_000, batch_bytes=2_000_000_000, historical=3_000_000)
+    read.events["e"] = 4_000_000
+    listings = {DAY: [an_object("a", 10)]}
+    return estimate(listings, read, PricesSection(**prices), events_per_second=None)
+
+
+def test_prices_are_reckoned_where_they_are_set() -> None:
+    found = reckoned(live_events_per_million=50.0, historical_events_per_million=10.0, s3_gigabyte_month=0.02)
+    assert found.events_cost == pytest.approx(1 * 50.0 + 3 * 10.0)
+    assert found.storage_cost_per_month == pytest.approx(0.04, rel=0.01)
+    assert found.requests_cost is None and found.hours is None
+
+
+def test_a_price_that_is_needed_and_not_set_leaves_the_sum_unknown() -> None:
+    assert reckoned(live_events_per_million=50.0).events_cost is None
