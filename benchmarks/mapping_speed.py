@@ -122,7 +122,12 @@ def make_row(chance: random.Random, number: int, *, varied: bool) -> list[str]:
 
     kind = chance.choices(["page_view", "page_ping", "struct", "unstruct"], [40, 22, 23, 15])[0]
     path = f"/group-{page % 97}/project-{page}/-/issues/{page * 3}"
-    query = f"utm_source=newsletter&utm_medium=email&utm_campaign=spring-{page % 9}&tab=activity&scope=all"
+    query = "tab=activity&scope=all" if number % 2 else ""
+    campaign = {}
+    if number % 5 == 0:
+        query = f"utm_source=newsletter&utm_medium=email&utm_campaign=spring-{page % 9}&gclid={number:x}"
+        campaign = {"mkt_source": "newsletter", "mkt_medium": "email", "mkt_campaign": f"spring-{page % 9}",
+                    "mkt_clickid": f"{number:x}", "mkt_network": "Google"}  # fmt: skip
     row = {
         "app_id": "gitlab", "platform": "web", "etl_tstamp": at(900), "collector_tstamp": at(100),
         "dvce_created_tstamp": at(-20), "event": kind, "event_id": str(_uuid(chance)), "txn_id": "",
@@ -134,14 +139,13 @@ def make_row(chance: random.Random, number: int, *, varied: bool) -> list[str]:
         "geo_region": "NW", "geo_city": "Düsseldorf", "geo_zipcode": "40213",
         "geo_latitude": f"{chance.uniform(-60, 60):.4f}", "geo_longitude": f"{chance.uniform(-170, 170):.4f}",
         "geo_region_name": "North Rhine-Westphalia",
-        "page_url": f"https://gitlab.example.com{path}?{query}#note_{page}",
+        "page_url": f"https://gitlab.example.com{path}{query and '?'}{query}#note_{page}",
         "page_title": f"Größe der Warteschlange ({page}) · Issues · Group / Project · GitLab",
         "page_referrer": f"https://www.google.com/search?q=gitlab+{page}", "page_urlscheme": "https",
         "page_urlhost": "gitlab.example.com", "page_urlport": "443", "page_urlpath": path, "page_urlquery": query,
         "page_urlfragment": f"note_{page}", "refr_urlscheme": "https", "refr_urlhost": "www.google.com",
         "refr_urlport": "443", "refr_urlpath": "/search", "refr_urlquery": f"q=gitlab+{page}",
-        "refr_medium": "search", "refr_source": "Google", "refr_term": f"gitlab {page}", "mkt_medium": "email",
-        "mkt_source": "newsletter", "mkt_campaign": f"spring-{page % 9}",
+        "refr_medium": "search", "refr_source": "Google", "refr_term": f"gitlab {page}",
         "contexts": _contexts(chance, page, user), "useragent": agent["raw"],
         "br_lang": "de-DE", "br_features_pdf": "1", "br_features_flash": "0", "br_features_java": "0",
         "br_cookies": "1", "br_colordepth": "24", "br_viewwidth": "1904", "br_viewheight": "948",
@@ -153,6 +157,7 @@ def make_row(chance: random.Random, number: int, *, varied: bool) -> list[str]:
         "event_vendor": "com.snowplowanalytics.snowplow", "event_name": kind, "event_format": "jsonschema",
         "event_version": "1-0-0", "event_fingerprint": f"{chance.getrandbits(128):032x}",
     }  # fmt: skip
+    row |= campaign
     if kind == "page_ping":
         row |= {"pp_xoffset_min": "0", "pp_xoffset_max": "0", "pp_yoffset_min": "120", "pp_yoffset_max": "1840"}
     elif kind == "struct":

@@ -200,7 +200,7 @@ _texts, _integers, _booleans, _doubles, _timestamps = map(
     _columns, (Kind.TEXT, Kind.INTEGER, Kind.BOOLEAN, Kind.DOUBLE, Kind.TIMESTAMP)
 )
 _to_integer = _Table(((str(number), number) for number in range(10_000)), to_integer).__getitem__
-_to_double = _Table((), to_double).__getitem__
+_to_double = _Table((("0", 0.0), ("0.0", 0.0)), to_double).__getitem__
 _to_boolean = _Table((("0", False), ("1", True)), lambda _: None).__getitem__
 
 _DIGITS_TO_ZERO = bytes(ord("0") if ord("0") <= byte <= ord("9") else byte for byte in range(256))

@@ -271,9 +271,13 @@ _CONTINENTS = {
     },
 }
 
-COUNTRIES: dict[str, tuple[str, str, str]] = {
-    country: (name, code, continent)
+COUNTRIES: dict[str, dict[str, str]] = {
+    country: {
+        "$geoip_country_name": name,
+        "$geoip_continent_code": code,
+        "$geoip_continent_name": continent,
+    }
     for (code, continent), countries in _CONTINENTS.items()
     for country, name in countries.items()
 }
-"""Country code -> country name, continent code, continent name."""
+"""Country code -> the properties that it adds."""

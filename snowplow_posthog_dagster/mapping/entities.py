@@ -124,20 +124,31 @@ def gather(
         if carrier.slots and type(data) is dict:
             for slot in carrier.slots:
                 found.setdefault(slot, data)
-        if carrier.is_plain:
-            _append(properties, carrier, data)
-        else:
-            pending.append((carrier, data))
-    if event is not None:
-        carrier = event_carriers.get(event.schema) or event_carriers.learn(event.schema)
-        if type(event.data) is dict:
-            for slot in carrier.slots:
-                found[slot] = event.data
         if not carrier.is_plain:
-            pending.append((carrier, event.data))
-        elif event.data:
-            properties[carrier.key] = event.data
+            pending.append((carrier, data))
+            continue
+        if type(data) is dict:
+            data[VERSION] = carrier.version
+        if carrier.key in properties:
+            properties[carrier.key].append(data)
+        else:
+            properties[carrier.key] = [data]
+    if event is not None:
+        _gather_event(event, event_carriers, found, properties, pending)
     return found, properties, pending
+
+
+def _gather_event(
+    event: Entity, carriers: Carriers, found: dict[str, Data], properties: Properties, pending: Pending
+) -> None:
+    carrier = carriers.get(event.schema) or carriers.learn(event.schema)
+    if type(event.data) is dict:
+        for slot in carrier.slots:
+            found[slot] = event.data
+    if not carrier.is_plain:
+        pending.append((carrier, event.data))
+    elif event.data:
+        properties[carrier.key] = event.data
 
 
 def finish(pending: list[tuple[Carrier, Data]], properties: Properties, event: Entity | None, notes: list[str]) -> None:

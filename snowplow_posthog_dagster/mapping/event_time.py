@@ -46,16 +46,27 @@ class EventTime(msgspec.Struct, gc=False):
 
 def event_time(columns: Columns) -> EventTime | None:
     """The timestamp to send, None when no column holds a usable one. Takes `derived_tstamp` off when it is sent."""
+    derived = columns.derived_tstamp
+    if not (EARLIEST <= derived <= columns.collector_tstamp < LATEST) and not _is_usable(columns):
+        return _arrival(columns)
+    columns.derived_tstamp = ""
+    return EventTime(derived, _milliseconds(derived), replaced=False)
+
+
+def _is_usable(columns: Columns) -> bool:
+    """Whether the derived time, which is not simply before arrival, is a time that may be sent."""
     derived, collector = columns.derived_tstamp, columns.collector_tstamp
-    arrival_is_usable = EARLIEST <= collector < LATEST
-    if EARLIEST <= derived < LATEST and (
-        derived <= collector or not arrival_is_usable or not _ahead(derived, collector)
-    ):
-        columns.derived_tstamp = ""
-        return EventTime(derived, _milliseconds(derived), replaced=False)
-    if arrival_is_usable:
-        return EventTime(collector, _milliseconds(collector), replaced=bool(derived))
-    return None
+    if not EARLIEST <= derived < LATEST:
+        return False
+    has_arrival = EARLIEST <= collector < LATEST
+    return not has_arrival or not _ahead(derived, collector)
+
+
+def _arrival(columns: Columns) -> EventTime | None:
+    collector = columns.collector_tstamp
+    if not EARLIEST <= collector < LATEST:
+        return None
+    return EventTime(collector, _milliseconds(collector), replaced=bool(columns.derived_tstamp))
 
 
 def _ahead(derived: str, collector: str) -> bool:

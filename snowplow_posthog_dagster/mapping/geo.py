@@ -72,10 +72,6 @@ def compile_geo(settings: MappingSettings) -> Callable[[Columns, Properties], No
                 setattr(columns, name, DEFAULTS[name])
         country = COUNTRIES.get(columns.geo_country)
         if country is not None:
-            (
-                properties["$geoip_country_name"],
-                properties["$geoip_continent_code"],
-                properties["$geoip_continent_name"],
-            ) = country
+            properties.update(country)
 
     return locate

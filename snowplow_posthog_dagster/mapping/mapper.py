@@ -90,7 +90,7 @@ class _ObjectMapping:
     """The mapping of the records of one archive object."""
 
     def __init__(self, mapper: Mapper, constants: bytes) -> None:
-        self._constants = constants[1:]
+        self._constants = b"," + constants[1:] + b"}"
         self._carriers, self._event_carriers = mapper._carriers, mapper._event_carriers
         self._admit, self._apply_privacy = mapper._admit, mapper._apply_privacy
         self._envelope, self._describe, self._leave_out = mapper._envelope, mapper._describe, mapper._leave_out
@@ -139,7 +139,7 @@ class _ObjectMapping:
 
     def _join(self, envelope: Envelope, properties: Properties, dumps: Dumps) -> bytes:
         """The event's JSON: columns, properties and constants in one object. Splicing is half the cost of merging."""
-        return b"%b,%b,%b}" % (_encode(envelope)[:-2], dumps(properties)[1:-1], self._constants)
+        return b"".join((_encode(envelope)[:-2], b",", dumps(properties)[1:-1], self._constants))
 
 
 def _wanted_schemas(settings: MappingSettings) -> set[str]:

@@ -59,7 +59,7 @@ ADDED_PROPERTIES = frozenset(
         # campaign.py: CAMPAIGN_PROPERTIES of PostHog's taxonomy
         *("gclid", "gclsrc", "dclid", "gad_source", "gbraid", "wbraid", "fbclid", "msclkid", "twclid", "li_fat_id"),
         *("mc_cid", "igshid", "ttclid", "rdt_cid", "irclid", "_kx", "epik", "qclid", "sccid", "utm_name"),
-        # browser.py: packages/core/src/utils/user-agent-utils.ts
+        # browser.py, after posthog-js (packages/core/src/utils/user-agent-utils.ts)
         *("$browser", "$browser_version", "$os", "$os_version"),
         *("$device", "$device_type", "$device_model", "$device_manufacturer"),
         # geo.py: the names of PostHog's GeoIP transformation

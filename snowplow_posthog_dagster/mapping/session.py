@@ -25,7 +25,7 @@ RULES = (
     ),
 )
 
-_VERSION_AND_VARIANT = 7 << 76 | 2 << 62
+_VARIANT = 1 << 63
 _LOW_BITS = (1 << 62) - 1
 
 
@@ -40,7 +40,8 @@ def snowplow_session(columns: Columns, found: Found) -> str:
 
 def session_uuid(session: str, timestamp: int) -> str:
     """The UUIDv7 of a session on the day of a timestamp in milliseconds."""
-    bits = int.from_bytes(sha256(session.encode()).digest()[:10], "big") >> 6
-    midnight = timestamp - timestamp % DAY_MS
-    text = (midnight << 80 | _VERSION_AND_VARIANT | bits >> 62 << 64 | bits & _LOW_BITS).to_bytes(16, "big").hex()
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+    digits = sha256(session.encode()).hexdigest()
+    midnight = f"{timestamp - timestamp % DAY_MS:012x}"
+    # The first 12 bits stand beside the version, the next 62 behind the variant.
+    tail = f"{int(digits[3:19], 16) >> 2 & _LOW_BITS | _VARIANT:016x}"
+    return f"{midnight[:8]}-{midnight[8:]}-7{digits[:3]}-{tail[:4]}-{tail[4:]}"

@@ -4,10 +4,10 @@ PostHog's breakdowns split when two names mean one thing, so what Snowplow's enr
 posthog-js (packages/core/src/utils/user-agent-utils.ts). Keys are in lower case without blanks, since exports exist
 that have lost the blanks (`MacOSX`). A name that is not listed is sent as it is.
 
-The functions take what an entity holds, of whatever type; anything but text is unknown. Their answers are kept, since
-there are few browsers, and a tracker that makes up names only wears out 4,096 places.
+The functions take what an entity holds, of whatever type; anything but text is unknown.
 """
 
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import Any
 
@@ -158,24 +158,43 @@ WINDOWS_VERSIONS = {
 """Version of Windows NT -> the name that people know, as posthog-js has it."""
 
 _CACHED = 4096
+"""Answers kept per function: versions and device names are many, but most events are of a few thousand."""
 
 
-@lru_cache(_CACHED)
-def browser_name(name: Any) -> str:
-    """PostHog's name of a browser; empty if the source does not know."""
-    return _word(name, BROWSERS)
+class _Words(dict[Any, str]):
+    """What a source says -> PostHog's word. The usual spellings are looked up in C; nothing is added later."""
+
+    def __init__(self, words: dict[str, str], usual: Iterable[str], otherwise: Callable[[str], str]) -> None:
+        super().__init__((name, words[_key(name)]) for name in usual)
+        self._words, self._otherwise = words, otherwise
+
+    def __missing__(self, name: Any) -> str:
+        if not isinstance(name, str):
+            return ""
+        key = _key(name)
+        return "" if key in UNKNOWN else self._words.get(key) or self._otherwise(name)
 
 
-@lru_cache(_CACHED)
-def system_name(name: Any) -> str:
-    """PostHog's name of an operating system; empty if the source does not know."""
-    return _word(name, SYSTEMS)
+def _key(name: str) -> str:
+    return name.replace(" ", "").lower()
 
 
-@lru_cache(_CACHED)
-def device_type(name: Any) -> str:
-    """PostHog's kind of device; empty for robots and whatever PostHog has no word for."""
-    return DEVICE_TYPES.get(_key(name), "") if isinstance(name, str) else ""
+browser_name: Callable[[Any], str] = _Words(
+    BROWSERS,
+    ["Chrome", "Edge", "Firefox", "Safari", "Mobile Safari", "Chrome Mobile", "Opera", "Samsung Internet"],
+    str,
+).__getitem__
+"""PostHog's name of a browser; empty if the source does not know."""
+
+system_name: Callable[[Any], str] = _Words(
+    SYSTEMS, ["Windows", "Windows NT", "Mac OS", "Mac OS X", "Android", "iOS", "Linux", "Ubuntu", "Chrome OS"], str
+).__getitem__
+"""PostHog's name of an operating system; empty if the source does not know."""
+
+device_type: Callable[[Any], str] = _Words(
+    DEVICE_TYPES, ["Desktop", "Phone", "Tablet", "Mobile", "Computer"], lambda name: ""
+).__getitem__
+"""PostHog's kind of device; empty for robots and whatever PostHog has no word for."""
 
 
 @lru_cache(_CACHED)
@@ -210,14 +229,3 @@ def version_number(version: Any) -> float | int | None:
     if not (minor.isdigit() and minor.isascii()) or len(minor) > 6 or int(minor) == 0:
         return int(major)
     return float(f"{major}.{minor}")
-
-
-def _key(name: str) -> str:
-    return name.replace(" ", "").lower()
-
-
-def _word(name: Any, words: dict[str, str]) -> str:
-    if not isinstance(name, str):
-        return ""
-    key = _key(name)
-    return "" if key in UNKNOWN else words.get(key, name)
