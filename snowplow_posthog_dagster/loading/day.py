@@ -12,6 +12,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
 from snowplow_posthog_dagster.errors import GoneObjectError, SettingsError
@@ -30,6 +31,8 @@ from snowplow_posthog_dagster.storage.state import DayState, ObjectState, fold
 from snowplow_posthog_dagster.storage.workspace import Workspace, digest, timestamp_name, timestamp_text
 
 Progress = Callable[[int, int], None]
+
+_READERS = 16
 
 
 def _silent(done: int, total: int) -> None:
@@ -76,7 +79,8 @@ class DayLoad:
         listing = self.archive.list_day(self.day, self.narrowing.hours)
         known = self._manifested()
         new = [found for found in listing if found.object_id not in known]
-        vanished = {name: line for name, line in known.items() if name not in {found.object_id for found in listing}}
+        present = {found.object_id for found in listing}
+        vanished = {name: line for name, line in known.items() if name not in present}
         changed = self._note_changes(listing, self.log.state(), vanished)[1] if vanished else []
         if new:
             name = f"{timestamp_name()}-{self.writer}.jsonl.gz"
@@ -92,11 +96,11 @@ class DayLoad:
         return report, listing
 
     def _manifested(self) -> dict[str, Remembered]:
-        known: dict[str, Remembered] = {}
-        for listed in self.workspace.bucket.listing(self.workspace.folder("manifests", self.day)):
-            for line in map(json.loads, self.workspace.read_lines(listed.key)):
-                known[line["object"]] = Remembered(line["key"], line["hour"])
-        return known
+        keys = [listed.key for listed in self.workspace.bucket.listing(self.workspace.folder("manifests", self.day))]
+        with ThreadPoolExecutor(_READERS) as pool:
+            manifests = pool.map(self.workspace.read_lines, keys)
+            lines = [json.loads(line) for manifest in manifests for line in manifest]
+        return {line["object"]: Remembered(line["key"], line["hour"]) for line in lines}
 
     def _note_changes(
         self, listing: Sequence[ArchiveObject], state: DayState, remembered: Mapping[str, Remembered]
@@ -137,7 +141,12 @@ class DayLoad:
                 f"{len(icy)} objects of {self.day} lie in {icy[0].storage_class} and must be restored first, e.g."
                 f" `{icy[0].restore_command}`; or set transform.frozen_objects: skip. The manifest lists them all"
             )
-        return [self._task(found, state.objects.get(found.object_id)) for found in wanted if found not in icy]
+        left_out = {found.object_id for found in icy}
+        return [
+            self._task(found, state.objects.get(found.object_id))
+            for found in wanted
+            if found.object_id not in left_out
+        ]
 
     def _task(self, found: ArchiveObject, known: ObjectState | None) -> Task:
         return Task(found, known.revision if known else 0, known.attempts if known else 0)
@@ -149,14 +158,16 @@ class DayLoad:
             return results
         enough = threading.Event()
         total = sum(task.found.size for task in tasks)
+        finished = mapped = 0
         with LogWriter(self.log, self.writer) as writer:
 
             def on_result(result: Result) -> None:
+                nonlocal finished, mapped
                 writer.append(result)
                 with lock:
                     results.append(result)
-                    finished = sum(one.bytes for one in results if isinstance(one, Done))
-                    mapped = sum(one.mapped for one in results if isinstance(one, Done))
+                    if isinstance(result, Done):
+                        finished, mapped = finished + result.bytes, mapped + result.mapped
                 self.progress(finished, total)
                 if self.narrowing.max_events is not None and mapped >= self.narrowing.max_events:
                     enough.set()
