@@ -143,9 +143,7 @@ class DayLoad:
             )
         left_out = {found.object_id for found in icy}
         return [
-            self._task(found, state.objects.get(found.object_id))
-            for found in wanted
-            if found.object_id not in left_out
+            self._task(found, state.objects.get(found.object_id)) for found in wanted if found.object_id not in left_out
         ]
 
     def _task(self, found: ArchiveObject, known: ObjectState | None) -> Task:
