@@ -13,6 +13,7 @@ known by its id, which changes when it is overwritten.
 """
 
 import datetime as dt
+import itertools
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -27,8 +28,9 @@ from snowplow_posthog_dagster.storage.workspace import Workspace, timestamp_text
 
 SENSOR_START = "sensor-start"
 _LISTERS = 12
-_SLICE_SECONDS = 4.0
-"""A slice ends early after so long, so that a tick stays far below Dagster's limit of 60 s."""
+_LOOK_SECONDS = 4.0
+"""After so long nothing new is begun: no log of an older day is read for the first time (2 s for 22,000 objects)
+and no further hour is looked back at. The next look goes on there, so a tick stays far below Dagster's limit of 60 s."""
 
 Hour = tuple[dt.date, int | None]
 
@@ -135,17 +137,21 @@ class ArchiveWatch:
 
         `first_day` and `last_day` are the partitions' bounds. Raises what the archive and the workspace raise.
         """
+        deadline = self._clock() + _LOOK_SECONDS
         today = now.date()
         days = [today - dt.timedelta(days=back) for back in range(look_back_days, -1, -1)]
         days = [day for day in days if day >= first_day and (last_day is None or day <= last_day)]
         self._forget_all_but(days)
-        welcome = [
-            day for day in days if day == today or day >= started.date() + dt.timedelta(days=1) or self._was_loaded(day)
-        ]
-        fresh = self._fresh_hours(now, welcome)
+        live = [day for day in days if day == today or day >= started.date() + dt.timedelta(days=1)]
+        fresh = self._fresh_hours(now, live)
         self._list(fresh, now)
+        loaded = {day: self._was_loaded(day, deadline) for day in reversed(days) if day not in live}
+        welcome = [day for day in days if day in live or loaded[day]]
+        fresh_too = [hour for hour in self._fresh_hours(now, welcome) if hour not in fresh]
+        self._list(fresh_too, now)
+        fresh = [*fresh_too, *fresh]
         slice_, following = self._slice(self._older_hours(welcome, fresh, now), look_back_next, look_back_hours)
-        looked = self._list_until(slice_, now, self._clock() + _SLICE_SECONDS)
+        looked = self._list_until(slice_, now, deadline)
         if len(looked) < len(slice_):
             following = _hour_text(slice_[len(looked)])
         return Sight(
@@ -153,7 +159,7 @@ class ArchiveWatch:
             listed_objects=sum(self._seen[day][hour].files for day, hour in [*fresh, *looked]),
             listed_hours=tuple(map(_hour_text, fresh)),
             looked_back=tuple(map(_hour_text, looked)),
-            never_loaded=tuple(day for day in days if day not in welcome),
+            never_loaded=tuple(day for day in days if loaded.get(day) is False),
             look_back_next=following,
         )
 
@@ -163,14 +169,19 @@ class ArchiveWatch:
         self._summaries = {day: summary for day, summary in self._summaries.items() if day in kept}
         self._seen = {day: hours for day, hours in self._seen.items() if day in kept}
 
-    def _was_loaded(self, day: dt.date) -> bool:
-        """Whether this target was given the day before: it was closed once, or PostHog acknowledged events of it."""
-        if day in self._closed or self._summary(day).acknowledged:
+    def _was_loaded(self, day: dt.date, deadline: float) -> bool | None:
+        """Whether this target was given the day before: it was closed once, or PostHog acknowledged events of it.
+
+        None when that is not known yet, because there was no time to read the day's log.
+        """
+        if day in self._closed:
             return True
         if any(True for _ in self._workspace.bucket.listing(self._workspace.folder("days", day))):
             self._closed.add(day)
             return True
-        return False
+        if day not in self._summaries and self._clock() > deadline:
+            return None
+        return bool(self._summary(day).acknowledged)
 
     # -- listing ------------------------------------------------------------------------------------------
 
@@ -215,12 +226,14 @@ class ArchiveWatch:
         return self._archive.list_day(day, None if number is None else [number])
 
     def _list_until(self, hours: list[Hour], now: dt.datetime, deadline: float) -> list[Hour]:
-        """List as many of the hours as the time allows, at least one group."""
+        """List as many of the hours as the time allows, day by day; a day whose log is known is always listed."""
         done: list[Hour] = []
-        while len(done) < len(hours) and (not done or self._clock() < deadline):
-            group = hours[len(done) : len(done) + _LISTERS]
-            self._list(group, now)
-            done += group
+        for day, group in itertools.groupby(hours, key=lambda hour: hour[0]):
+            if self._clock() > deadline and (done or day not in self._summaries):
+                break
+            chosen = list(group)
+            self._list(chosen, now)
+            done += chosen
         return done
 
     # -- logs ---------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ import datetime as dt
 import gzip
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from uuid import uuid4
 
 import boto3
@@ -134,8 +135,14 @@ def settled(found: ArchiveObject) -> list[Entry]:
 
 
 @pytest.fixture(scope="session")
-def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    with running_s3(tmp_path_factory.mktemp("s3")) as environment:
+def s3_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the S3 server serves: its buckets as folders, its objects as files."""
+    return tmp_path_factory.mktemp("s3")
+
+
+@pytest.fixture(scope="session")
+def s3(s3_folder: Path) -> Iterator[dict[str, str]]:
+    with running_s3(s3_folder) as environment:
         yield environment
 
 
