@@ -68,6 +68,11 @@ class Kill:
     allowed: int = 0
     oldest_resent: float = 0.0
 
+    @property
+    def ended(self) -> float:
+        """When the last bytes of its run had arrived: the server reads on what lay in its sockets."""
+        return self.at + self.gone_after + _SLACK_SECONDS
+
 
 @dataclass
 class Verdict:
@@ -293,12 +298,12 @@ class KillLoop:
             kill.allowed = sum(
                 request["received"]
                 for request in self.posthog.requests()
-                if first <= request["arrived"] / 1e6 <= kill.at + kill.gone_after
+                if first <= request["arrived"] / 1e6 <= kill.ended
             )
         for name, times in arrivals.items():
             ordered = sorted(times)[self.records[name] - 1 :]
             for earlier, later in itertools.pairwise(ordered):
-                cause = next((one for one in ends if earlier <= one.at + one.gone_after and one.at <= later), None)
+                cause = next((one for one in ends if earlier <= one.ended and one.at <= later), None)
                 if cause is None:
                     self.verdict.unexplained += 1
                 else:
