@@ -121,7 +121,7 @@ def test_a_broken_object_is_left_alone_until_its_next_try(day: DayInTest) -> Non
 def test_workers_that_cannot_start_break_no_object(day: DayInTest, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(3):
         day.put(f"{number}.gz", lines(number * 100, 50))
-    monkeypatch.setattr(workers.sys, "executable", "/bin/false")
+    monkeypatch.setattr(sys, "executable", "/bin/false")
     with pytest.raises(TransientError, match="did not start: exit code 1"):
         day.transform(processes=2)
     monkeypatch.undo()
@@ -145,7 +145,7 @@ def test_an_error_that_nobody_foresaw_breaks_its_object_and_not_the_day(
     day: DayInTest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keys = [day.put(f"{number}.gz", lines(number * 100, 50)) for number in range(3)]
-    real = blueprints.transform_object
+    real = transform.transform_object
 
     def sometimes(found: Any, *args: Any, **options: Any) -> Any:
         if found.key == keys[1]:
