@@ -6,6 +6,7 @@ import threading
 import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from snowplow_posthog_dagster.loading.blueprint import Blueprint
 from snowplow_posthog_dagster.loading.day import DayLoad, Narrowing
@@ -83,14 +84,14 @@ class DayInTest:
         self.archive.bucket.put(key, gzip.compress(data, mtime=0) if compress else data)
         return key
 
-    def load(self, **narrowing: object) -> DayLoad:
+    def load(self, **narrowing: Any) -> DayLoad:
         """A new run's view of the day."""
         return DayLoad(
             archive=self.archive,
             workspace=self.workspace,
             day=DAY,
             writer=uuid.uuid4().hex[:12],
-            narrowing=Narrowing(**narrowing),  # type: ignore[arg-type]
+            narrowing=Narrowing(**narrowing),
             stop=threading.Event(),
         )
 
@@ -110,12 +111,12 @@ class DayInTest:
             writer=writer,
         )
 
-    def transform(self, *, processes: int | None = None, **narrowing: object) -> StepReport:
+    def transform(self, *, processes: int | None = None, **narrowing: Any) -> StepReport:
         """Run the transform step."""
         load = self.load(**narrowing)
         return load.transform(self.blueprint(load.writer), processes=processes)
 
-    def deliver(self, **narrowing: object) -> StepReport:
+    def deliver(self, **narrowing: Any) -> StepReport:
         """Run the delivery step."""
         client = CaptureClient(self.stand_in.host, timeout_seconds=10)
         try:
@@ -125,6 +126,6 @@ class DayInTest:
         finally:
             client.close()
 
-    def run(self, **narrowing: object) -> tuple[StepReport, StepReport]:
+    def run(self, **narrowing: Any) -> tuple[StepReport, StepReport]:
         """Transform and deliver."""
         return self.transform(**narrowing), self.deliver(**narrowing)
