@@ -11,7 +11,7 @@ from pathlib import Path
 
 from benchmarks.servers import WORKSPACE_BUCKET
 from benchmarks.workload import BUCKET, DAY, MANY, WORKLOADS, Workload, make
-from snowplow_posthog_dagster.loading.blueprint import Blueprint, Task, blueprint_codec, task_codec
+from snowplow_posthog_dagster.loading.blueprint import Blueprint, Task, blueprint_codec, handful_codec
 from snowplow_posthog_dagster.loading.transform import TransformOptions
 from snowplow_posthog_dagster.mapping.settings import MappingSettings
 from snowplow_posthog_dagster.snowplow.lines import MAX_RECORD_BYTES
@@ -64,7 +64,7 @@ def peak_megabytes(environment: dict[str, str], workspace_prefix: str) -> tuple[
     assert worker.stdin is not None
     assert worker.stdout is not None
     with worker, worker.stdin as tasks:
-        tasks.write(blueprint_codec[0].encode(blueprint) + b"\n" + task_codec[0].encode(Task(found, 0, 0)) + b"\n")
+        tasks.write(blueprint_codec[0].encode(blueprint) + b"\n" + handful_codec[0].encode([Task(found, 0, 0)]) + b"\n")
         tasks.flush()
         answer = worker.stdout.readline()
         status = Path(f"/proc/{worker.pid}/status").read_text()

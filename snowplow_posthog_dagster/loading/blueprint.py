@@ -130,4 +130,4 @@ def _stoppable(source: Source, stop: threading.Event) -> Source:
 
 
 blueprint_codec = (msgspec.json.Encoder(), msgspec.json.Decoder(Blueprint))
-task_codec = (msgspec.json.Encoder(), msgspec.json.Decoder(Task))
+handful_codec = (msgspec.json.Encoder(), msgspec.json.Decoder(list[Task]))

@@ -140,7 +140,7 @@ def transform_object(found: ArchiveObject, source: Source, job: TransformJob, *,
                 letters.add(_letter(outcome, found, job))
         last = builder.finish()
         if last is not None:
-            uploads.put(last)
+            uploads.put(last, here=True)
     sample.write(workspace, day, found.object_id, uploads.notes)
     return _result(found, source, tally, letters, uploads, job, revision)
 
@@ -194,15 +194,21 @@ class _Uploads:
     def __enter__(self) -> Self:
         return self
 
-    def put(self, batch: Batch) -> None:
-        """Store a batch. One whose events an earlier batch of the object holds already is all repeats."""
+    def put(self, batch: Batch, *, here: bool = False) -> None:
+        """Store a batch. One whose events an earlier batch of the object holds already is all repeats.
+
+        With `here` it is stored in this thread: an object of one batch then needs no other.
+        """
         if any(note.id == batch.batch_id for note in self.notes):
             self.repeated_events += batch.run.events
             return
         while len(self._futures) >= _UPLOADS_IN_FLIGHT:
             self._futures.pop(0).result()
         key = self._workspace.batch_key(self._day, self._object_id, batch.batch_id)
-        self._futures.append(self._pool.submit(self._workspace.bucket.put, key, batch.data))
+        if here:
+            self._workspace.bucket.put(key, batch.data)
+        else:
+            self._futures.append(self._pool.submit(self._workspace.bucket.put, key, batch.data))
         self.notes.append(note_of(batch))
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:

@@ -1,7 +1,10 @@
 """A pool worker: `python -m snowplow_posthog_dagster.loading.worker`.
 
-    standard input:   blueprint, then a task a line
+    standard input:   blueprint, then a handful of tasks a line
     standard output:  READY, then for each task one line, an entry of the day log or {"error": ..., "message": ...}
+
+Four tasks of a handful are under way at once, so that one computes while others wait for S3; their answers
+come in any order.
 
 It is a process of its own and not a fork or a multiprocessing child, because those would import the whole
 Dagster main module of the step (0.8 s and 60 MB each). It ends with its standard input, and within half a
@@ -10,14 +13,17 @@ second of its parent's death even in the middle of an object.
 
 import json
 import sys
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 from snowplow_posthog_dagster import errors
-from snowplow_posthog_dagster.loading.blueprint import Workshop, blueprint_codec, task_codec
+from snowplow_posthog_dagster.loading.blueprint import Task, Workshop, blueprint_codec, handful_codec
 from snowplow_posthog_dagster.loading.parents import exit_with_parent
 from snowplow_posthog_dagster.storage.entries import line_of
 
 READY = b'{"ready":true}'
+AT_ONCE = 4
 
 
 def main() -> None:
@@ -25,14 +31,16 @@ def main() -> None:
     exit_with_parent()
     lines, answers = sys.stdin.buffer, sys.stdout.buffer
     sys.stdout = sys.stderr
+    answering = threading.Lock()
 
     def answer(work: Callable[[], bytes]) -> None:
         try:
             line = work()
         except errors.SnowplowPostHogError as error:
             line = json.dumps({"error": type(error).__name__, "message": str(error)}).encode()
-        answers.write(line + b"\n")
-        answers.flush()
+        with answering:
+            answers.write(line + b"\n")
+            answers.flush()
 
     blueprint = blueprint_codec[1].decode(lines.readline())
     workshop: list[Workshop] = []
@@ -42,8 +50,14 @@ def main() -> None:
         return READY
 
     answer(start)
-    while line := lines.readline():
-        answer(lambda line=line: line_of(workshop[0].run(task_codec[1].decode(line))))  # type: ignore[misc]
+
+    def do(task: Task) -> None:
+        answer(lambda: line_of(workshop[0].run(task)))
+
+    with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="object") as threads:
+        while line := lines.readline():
+            # Consumed, so that what goes wrong in a thread ends the process and is seen.
+            list(threads.map(do, handful_codec[1].decode(line)))
 
 
 if __name__ == "__main__":

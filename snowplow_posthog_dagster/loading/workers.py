@@ -2,9 +2,13 @@
 
     tasks --queue--> thread per worker --pipe--> worker process --pipe--> log entry --on_result-->
 
+Large objects go one by one. Small ones go by the handful, of which a worker does several at once: each waits
+for S3 three or four times, longer than it computes, and a core would stand idle.
+
 A worker that dies (out of memory, killed) costs the object that it had in hand, which becomes `broken` with
-the reason and is tried again later; a new worker takes its place. Workers are replaced after 500 objects, so
-that no leak of any library grows for a day.
+the reason and is tried again later; a new worker takes its place. Of a handful each object is then done again
+alone, so that the one at fault is known. Workers are replaced after 5,000 objects, so that no leak of any
+library grows for a day.
 """
 
 import json
@@ -14,14 +18,14 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO
 
 from snowplow_posthog_dagster import errors
 from snowplow_posthog_dagster.errors import BrokenObjectError, InterruptedRunError, SnowplowPostHogError, TransientError
-from snowplow_posthog_dagster.loading.blueprint import Blueprint, Task, Workshop, blueprint_codec, task_codec
+from snowplow_posthog_dagster.loading.blueprint import Blueprint, Task, Workshop, blueprint_codec, handful_codec
 from snowplow_posthog_dagster.loading.transform import failure_entry
 from snowplow_posthog_dagster.storage.entries import Broken, Done, Gone, Superseded, entry_of
 
@@ -31,7 +35,14 @@ OnResult = Callable[[Result], None]
 SMALL_RUN_BYTES = 8 * 1024 * 1024
 """Below so many stored bytes a run transforms in its own process: starting a worker takes 0.4 s."""
 
-_OBJECTS_PER_WORKER = 500
+SMALL_RUN_OBJECTS = 50
+"""More objects than that are worth a pool however small they are, because it does several at once."""
+
+SMALL_OBJECT_BYTES = 512 * 1024
+HANDFUL_BYTES = 2 * 1024 * 1024
+HANDFUL_OBJECTS = 16
+
+_OBJECTS_PER_WORKER = 5_000
 _LOOK_SECONDS = 0.05
 _CGROUP_CPU = Path("/sys/fs/cgroup/cpu.max")
 
@@ -62,12 +73,31 @@ def transform_all(
     """
     ordered = sorted(tasks, key=lambda task: -task.found.size)
     count = min(processes or core_count(), len(ordered))
-    if (count <= 1 and processes is None) or sum(task.found.size for task in ordered) < SMALL_RUN_BYTES:
+    small = len(ordered) <= SMALL_RUN_OBJECTS and sum(task.found.size for task in ordered) < SMALL_RUN_BYTES
+    if small or (count <= 1 and processes is None):
         _in_this_process(blueprint, ordered, on_result, stop)
     else:
-        _Pool(blueprint, ordered, on_result, stop).run(count)
+        _Pool(blueprint, handfuls(ordered, count), on_result, stop).run(count)
     if stop.is_set():
         raise InterruptedRunError("the transform was asked to stop; what was finished is in the day log")
+
+
+def handfuls(ordered: Sequence[Task], workers: int) -> Iterator[list[Task]]:
+    """Large objects alone, then small ones by up to 16, but so few that every worker gets several handfuls."""
+    most = max(1, min(HANDFUL_OBJECTS, len(ordered) // (4 * workers)))
+    waiting: list[Task] = []
+    size = 0
+    for task in ordered:
+        if task.found.size > SMALL_OBJECT_BYTES:
+            yield [task]
+            continue
+        if waiting and (len(waiting) >= most or size + task.found.size > HANDFUL_BYTES):
+            yield waiting
+            waiting, size = [], 0
+        waiting.append(task)
+        size += task.found.size
+    if waiting:
+        yield waiting
 
 
 def _in_this_process(blueprint: Blueprint, tasks: Sequence[Task], on_result: OnResult, stop: threading.Event) -> None:
@@ -81,14 +111,16 @@ def _in_this_process(blueprint: Blueprint, tasks: Sequence[Task], on_result: OnR
 class _Pool:
     """The threads that feed the workers, and the first error that ends them all."""
 
-    def __init__(self, blueprint: Blueprint, tasks: Sequence[Task], on_result: OnResult, stop: threading.Event) -> None:
+    def __init__(
+        self, blueprint: Blueprint, tasks: Iterable[list[Task]], on_result: OnResult, stop: threading.Event
+    ) -> None:
         self._blueprint = blueprint
         self._on_result = on_result
         self._stop = stop
         self._failed = threading.Event()
-        self._tasks: queue.SimpleQueue[Task] = queue.SimpleQueue()
-        for task in tasks:
-            self._tasks.put(task)
+        self._tasks: queue.SimpleQueue[list[Task]] = queue.SimpleQueue()
+        for handful in tasks:
+            self._tasks.put(handful)
         self._workers: set[_Worker] = set()
         self._lock = threading.Lock()
 
@@ -120,17 +152,14 @@ class _Pool:
         try:
             while not self._over():
                 try:
-                    task = self._tasks.get_nowait()
+                    handful = self._tasks.get_nowait()
                 except queue.Empty:
                     return
                 if worker is None or worker.spent:
                     worker = self._replace(worker)
                 if self._over():
                     return
-                result = worker.run(task)
-                if result is None and self._over():
-                    return
-                self._on_result(result or self._crashed(task, worker))
+                self._do(worker, handful)
         except SnowplowPostHogError:
             if self._over():
                 # Its worker was killed because the run ends: that is no error of its own.
@@ -139,6 +168,18 @@ class _Pool:
             raise
         finally:
             self._retire(worker)
+
+    def _do(self, worker: "_Worker", handful: list[Task]) -> None:
+        """Do a handful. What a dead worker leaves of several objects is done again one by one."""
+        left = {task.found.object_id: task for task in handful}
+        for result in worker.run(handful):
+            del left[result.object]
+            self._on_result(result)
+        for task in left.values() if not self._over() else ():
+            if len(handful) > 1:
+                self._tasks.put([task])
+            else:
+                self._on_result(self._crashed(task, worker))
 
     def _replace(self, worker: "_Worker | None") -> "_Worker":
         self._retire(worker)
@@ -189,12 +230,15 @@ class _Worker:
         """Whether it should be replaced before the next task."""
         return self._gone or self._done >= _OBJECTS_PER_WORKER or self._process.poll() is not None
 
-    def run(self, task: Task) -> Result | None:
-        """Do one task; None when the process died over it. Raises what concerns more than the object."""
-        self._send(task_codec[0].encode(task))
-        self._done += 1
-        line = self._answer()
-        return None if line is None else result_of(line)
+    def run(self, handful: list[Task]) -> Iterator[Result]:
+        """Do the tasks; yields each result, fewer when the process dies. Raises what concerns more than an object."""
+        self._send(handful_codec[0].encode(handful))
+        self._done += len(handful)
+        for _ in handful:
+            line = self._answer()
+            if line is None:
+                return
+            yield result_of(line)
 
     def _answer(self) -> bytes | None:
         """The next line of the process, None when it died. Raises the error that it reports."""
