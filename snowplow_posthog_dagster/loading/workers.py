@@ -182,12 +182,24 @@ class _Pool:
                 self._on_result(self._crashed(task, worker))
 
     def _replace(self, worker: "_Worker | None") -> "_Worker":
+        """A worker that is ready, in place of one that is spent or dead.
+
+        Raises what the new process reports, and TransientError when it dies three times before it has had any
+        object in hand: that is no object's fault.
+        """
+        ending = ""
+        for _ in range(_STARTS):
+            self._retire(worker)
+            worker = _Worker()
+            with self._lock:
+                self._workers.add(worker)
+            if worker.begin(self._blueprint):
+                return worker
+            ending = worker.ending()
+            if self._over():
+                break
         self._retire(worker)
-        fresh = _Worker()
-        with self._lock:
-            self._workers.add(fresh)
-        fresh.begin(self._blueprint)
-        return fresh
+        raise TransientError(f"a worker process for the transform did not start: {ending}; see its stderr")
 
     def _retire(self, worker: "_Worker | None") -> None:
         if worker is not None:
@@ -215,15 +227,13 @@ class _Worker:
         self._done = 0
         self._gone = False
 
-    def begin(self, blueprint: Blueprint) -> None:
-        """Hand over the blueprint and wait until the process has made its clients and its mapper of it.
+    def begin(self, blueprint: Blueprint) -> bool:
+        """Hand over the blueprint; whether the process has made its clients and its mapper of it.
 
-        Raises what the process reports, and TransientError when it dies before it has had any object in hand:
-        that is no object's fault.
+        Raises what the process reports.
         """
         self._send(blueprint_codec[0].encode(blueprint))
-        if self._answer() is None:
-            raise TransientError(f"a worker process for the transform did not start: {self.ending()}; see its stderr")
+        return self._answer() is not None
 
     @property
     def spent(self) -> bool:

@@ -35,8 +35,9 @@ class Live:
     age: float
 
 
-def live_leases(workspace: Workspace, folder: str, own_key: str, *, life: float = LIFE_SECONDS) -> list[Live]:
-    """The leases under `folder` that are younger than `life`, measured against `own_key`, just written."""
+def live_leases(workspace: Workspace, folder: str, own_key: str, *, life: float | None = None) -> list[Live]:
+    """The leases under `folder` that are younger than `life` (15 s), measured against `own_key`, just written."""
+    life = LIFE_SECONDS if life is None else life
     listed = list(workspace.bucket.listing(folder))
     own = next((item.modified for item in listed if item.key == own_key), None)
     if own is None:
