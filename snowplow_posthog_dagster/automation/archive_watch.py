@@ -29,8 +29,8 @@ from snowplow_posthog_dagster.storage.workspace import Workspace, timestamp_text
 SENSOR_START = "sensor-start"
 _LISTERS = 12
 _LOOK_SECONDS = 4.0
-"""After so long nothing new is begun: no log of an older day is read for the first time (2 s for 22,000 objects)
-and no further hour is looked back at. The next look goes on there, so a tick stays far below Dagster's limit of 60 s."""
+"""After so long nothing new is begun: no log of an older day is read for the first time (2 s for 22,000 objects),
+no further hour is looked back at. The next look goes on there, so a tick stays far below Dagster's limit of 60 s."""
 
 Hour = tuple[dt.date, int | None]
 
