@@ -64,7 +64,8 @@ def build_events(graph: Graph) -> dg.AssetsDefinition:
             rate = posthog.events_per_second or settings.events_per_second
             weight = BACKFILL_WEIGHT if _BACKFILL_TAG in context.run.tags else LIVE_WEIGHT
             with shared_pace(load.workspace, rate, sender=context.run.run_id, weight=weight) as pacer:
-                report = load.deliver(client, api_key=api_key, pacer=pacer, options=posthog.options())
+                options = posthog.options(strict_dead_letters=settings.strict_dead_letters)
+                report = load.deliver(client, api_key=api_key, pacer=pacer, options=options)
             state = load.log.state()
             verdicts = judge_run(load, state, report, settings.file.checks)
         client.close()

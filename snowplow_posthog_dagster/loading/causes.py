@@ -83,7 +83,8 @@ def _restricted(missing: Sequence[Sent], found: Sequence[Sent]) -> str:
     ids = _only_missing([sent.distinct_id for sent in missing], [sent.distinct_id for sent in found])
     # Most people are sampled once, so single missing events always have ids that nobody else has.
     if ids and len(ids) <= _FEW_IDS and len(missing) > len(ids):
-        return "the distinct_id " + ", ".join(map(repr, ids))
+        # Not which: this goes into the day log, and ids of people must not.
+        return f"{len(ids)} distinct_id{'s' if len(ids) > 1 else ''} of the sample"
     return ""
 
 

@@ -54,13 +54,14 @@ StillWanted = Callable[[OpenBatch], Ranges]
 
 @dataclass(frozen=True)
 class DeliveryOptions:
-    """Budgets and limits of a delivery."""
+    """Budgets and limits of a delivery. Strict dead letters hold place, uuid and reason only."""
 
     historical: bool = True
     max_connections: int = 8
     retry_seconds_per_body: float = 300.0
     retry_seconds_per_run: float = 3600.0
     max_refused_share: float = 0.01
+    strict_dead_letters: bool = False
 
 
 @dataclass
@@ -337,7 +338,7 @@ class Delivery:
 
     def _refuse(self, piece: Piece, answer: Answer) -> None:
         """Keep the one event that PostHog does not take, with its words, and go on."""
-        (event,) = events_of(piece.run)
+        event = json.loads(events_of(piece.run)[0])
         letters = DeadLetterFile(self._workspace, self._day, DELIVERY, piece.object_id)
         letters.add(
             {
@@ -345,8 +346,9 @@ class Delivery:
                 "object": piece.object_id,
                 "batch": piece.batch_id,
                 "position": next(piece.positions.positions()),
-                "event": json.loads(event),
+                "uuid": event["uuid"],
                 "at": timestamp_text(),
+                **({} if self._options.strict_dead_letters else {"event": event}),
             }
         )
         letters.write()

@@ -17,6 +17,7 @@ import datetime as dt
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import msgspec
@@ -41,6 +42,8 @@ from snowplow_posthog_dagster.storage.entries import BatchNote, Delivered, Done,
 from snowplow_posthog_dagster.storage.samples import read_sample, sample_key
 from snowplow_posthog_dagster.storage.state import BATCHES, REFUSED, DayState, ObjectState, next_revision
 from snowplow_posthog_dagster.storage.workspace import timestamp_text
+
+_READERS = 16
 
 
 @dataclass
@@ -96,12 +99,16 @@ class Forgetting:
         """Purge the day, and close it again if it is complete. Raises what the workspace raises."""
         state = self._load.log.state()
         files = self._batch_files()
+        holding = self._holding([key for keys in files.values() for key in keys])
         letters = self._letters_by_object(state)
         self._rewrite_samples()
         for known in state.objects.values():
-            if known.done is not None:
-                self._forget_object(known, known.done, files.get(known.object_id, []), letters[known.object_id])
-        self._delete_leftovers()
+            mine = files.get(known.object_id, [])
+            written = letters[known.object_id]
+            is_concerned = not holding.isdisjoint(mine) or any(self._people.in_letter(one.content) for one in written)
+            if known.done is not None and is_concerned:
+                self._forget_object(known, known.done, mine, written)
+        self._delete_leftovers(holding)
         self._load.close(self._load.archive.list_day(self._day))
         return self._report
 
@@ -261,15 +268,18 @@ class Forgetting:
     # -- samples and leftovers ----------------------------------------------------------------------------
 
     def _rewrite_samples(self) -> None:
-        bucket = self._workspace.bucket
-        for listed in list(bucket.listing(self._workspace.folder("samples", self._day))):
-            lines = self._workspace.read_lines(listed.key)
-            kept = [line for line in lines if not self._people.in_line(line)]
-            self._report.sampled += len(lines) - len(kept)
-            if not kept:
-                bucket.delete([listed.key])
-            elif len(kept) < len(lines):
-                self._workspace.write_lines(listed.key, kept)
+        keys = [listed.key for listed in self._workspace.bucket.listing(self._workspace.folder("samples", self._day))]
+        with ThreadPoolExecutor(_READERS) as pool:
+            self._report.sampled += sum(pool.map(self._rewrite_sample, keys))
+
+    def _rewrite_sample(self, key: str) -> int:
+        lines = self._workspace.read_lines(key)
+        kept = [line for line in lines if not self._people.in_line(line)]
+        if not kept:
+            self._workspace.bucket.delete([key])
+        elif len(kept) < len(lines):
+            self._workspace.write_lines(key, kept)
+        return len(lines) - len(kept)
 
     def _move_sample(self, known: ObjectState, done: Done, notes: Sequence[BatchNote]) -> None:
         """A sample is found by the first batch of its result."""
@@ -280,17 +290,16 @@ class Forgetting:
         if notes and lines:
             self._workspace.write_lines(sample_key(self._workspace, self._day, known.object_id, notes[0].id), lines)
 
-    def _delete_leftovers(self) -> None:
-        """Files that no result lists: of crashes, of lost results, of earlier revisions, of replayed letters."""
+    def _delete_leftovers(self, holding: set[str]) -> None:
+        """Files that hold them and that no result lists: of crashes, lost results, earlier revisions, replays."""
         state = self._load.log.state()
         listed = {
             self._workspace.batch_key(self._day, known.object_id, name)
             for known in state.objects.values()
             for name in known.batches
         }
-        gone = [
-            key for keys in self._batch_files().values() for key in keys if key not in listed and self._holds_them(key)
-        ]
+        present = {key for keys in self._batch_files().values() for key in keys}
+        gone = sorted((holding & present) - listed)
         for stage in (TRANSFORM, DELIVERY):
             current = {known.done.dead_letter_file for known in state.objects.values() if known.done}
             counted = {
@@ -302,6 +311,11 @@ class Forgetting:
                     gone += self._letter_file_to_delete(stage, name, counted)
         self._workspace.bucket.delete(gone)
         self._report.leftovers += len(gone)
+
+    def _holding(self, keys: Sequence[str]) -> set[str]:
+        """The batches in which one of their events lies."""
+        with ThreadPoolExecutor(_READERS) as pool:
+            return {key for key, holds in zip(keys, pool.map(self._holds_them, keys), strict=True) if holds}
 
     def _holds_them(self, key: str) -> bool:
         try:

@@ -102,6 +102,7 @@ def delivery_options_of(settings: Settings) -> DeliveryOptions:
         retry_seconds_per_body=section.retry_seconds_per_body,
         retry_seconds_per_run=section.retry_seconds_per_run,
         max_refused_share=section.max_refused_share,
+        strict_dead_letters=settings.strict_dead_letters,
     )
 
 

@@ -37,12 +37,13 @@ class PostHogResource(dg.ConfigurableResource):  # type: ignore[type-arg]
             proxy=self.proxy,
         )
 
-    def options(self) -> DeliveryOptions:
-        """Budgets and limits of a delivery."""
+    def options(self, *, strict_dead_letters: bool = False) -> DeliveryOptions:
+        """Budgets and limits of a delivery; strict dead letters follow the mapping's privacy preset."""
         return DeliveryOptions(
             historical=self.historical_migration == "auto",
             max_connections=self.max_connections,
             retry_seconds_per_body=self.retry_seconds_per_body,
             retry_seconds_per_run=self.retry_seconds_per_run,
             max_refused_share=self.max_refused_share,
+            strict_dead_letters=strict_dead_letters,
         )

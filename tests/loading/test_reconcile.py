@@ -112,7 +112,9 @@ def test_a_restricted_person_is_named(ground: Ground) -> None:
     ground.posthog.set_projects([project(restricted_distinct_ids=frozenset({"blocked"}))])
     ground.put("a", [*lines_of(2), user_line("blocked"), user_line("blocked"), *lines_of(1)])
     ground.run()
-    assert "'blocked'" in reconcile(ground).cause
+    report = reconcile(ground)
+    assert "restrictions" in report.cause and "1 distinct_id" in report.cause
+    assert "blocked" not in report.cause, "the log keeps no id of a person"
 
 
 def test_other_content_is_a_gap_with_the_fields_named(ground: Ground) -> None:
@@ -196,7 +198,19 @@ def test_a_day_without_a_sample_is_not_checked(ground: Ground) -> None:
     ground.run()
     ground.workspace.bucket.delete(ground.stored("samples"))
     report = reconcile(ground)
-    assert (report.result, report.cause) == ("not checked", "the day has no sample")
+    assert report.result == "not checked" and "no sample" in report.cause
+
+
+def test_a_day_of_very_many_events_is_asked_for_a_bounded_number(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("snowplow_posthog_dagster.loading.reconcile.MOST_SAMPLED", 10)
+    monkeypatch.setattr("snowplow_posthog_dagster.loading.reconcile._READERS", 1)
+    for name in "abcdef":
+        ground.put(name, lines_of(4))
+    ground.run()
+    report = reconcile(ground)
+    assert (report.result, report.sampled, report.found) == ("agree", 12, 12)
 
 
 # -- the rules, without servers ---------------------------------------------------------------------------------------
@@ -240,7 +254,7 @@ HEALTHY = Evidence(True, "1", 5, 10**12, 60.0)
         ([sent(7), sent(8)], [sent(1), sent(2)], "billing limit reached while"),
         ([sent(1), sent(2)], [sent(7), sent(8)], "older than"),
         ([sent(1, "x"), sent(8, "x")], [sent(2), sent(7)], "'x'"),
-        ([sent(1, user="p"), sent(8, user="p")], [sent(2), sent(7)], "'p'"),
+        ([sent(1, user="p"), sent(8, user="p")], [sent(2), sent(7)], "1 distinct_id"),
         ([sent(3)], [sent(1), sent(5)], "unknown"),
     ],
 )

@@ -171,6 +171,21 @@ def test_a_refused_event_is_sent_again(ground: Ground) -> None:
     assert ground.posthog.raw_rows() == 1
 
 
+def test_under_strict_privacy_a_refused_event_is_kept_in_its_batch_alone_and_sent_again_from_there(
+    ground: Ground,
+) -> None:
+    ground.environment = {"SNOWPLOW_POSTHOG_PRIVACY_SECRET": "secret"}
+    ground.file = {"mapping": {"privacy": {"preset": "strict"}}}
+    ground.put("a", lines_of(1))
+    ground.posthog.play(REFUSAL)
+    ground.run()
+    (letter,) = letters_of(ground, stage=DELIVERY)
+    assert set(letter.content) == {"reason", "object", "batch", "position", "uuid", "at"}
+    ground.posthog.play()
+    replay(ground)
+    assert [event["uuid"] for event in ground.events()] == [letter.content["uuid"]]
+
+
 @pytest.mark.parametrize("purged", [False, True])
 def test_only_the_refused_events_of_a_batch_are_sent_again(ground: Ground, purged: bool) -> None:
     ground.put("a", lines_of(4))
