@@ -194,8 +194,12 @@ class _Pool:
             worker = _Worker()
             with self._lock:
                 self._workers.add(worker)
-            if worker.begin(self._blueprint):
-                return worker
+            try:
+                if worker.begin(self._blueprint):
+                    return worker
+            except SnowplowPostHogError:
+                self._retire(worker)
+                raise
             ending = worker.ending()
             if self._over():
                 break

@@ -95,6 +95,7 @@ def test_a_worker_that_is_killed_costs_one_object_which_is_named_and_tried_again
     running = InThread(lambda: day.transform(processes=2))
     log = DayLog(day.workspace, DAY)
     wait_for(lambda: log.state().counts().objects_done == 3)
+    wait_for(lambda: len(pool_workers()) == 1)
     (worker,) = pool_workers()
     os.kill(worker, signal.SIGKILL)
     report = running.outcome()
