@@ -1,7 +1,9 @@
 """`preview`: records beside the PostHog events that they become. Nothing is sent."""
 
+import datetime as dt
 import itertools
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
@@ -15,21 +17,28 @@ from rich.table import Table
 from snowplow_posthog_dagster.commands.pipes import chunks_of
 from snowplow_posthog_dagster.commands.profile import show_profile
 from snowplow_posthog_dagster.commands.terminal import err, friendly_errors, out, settings
-from snowplow_posthog_dagster.loading.setup import connection_of, mapper_of
+from snowplow_posthog_dagster.errors import SettingsError
+from snowplow_posthog_dagster.loading.setup import archive_of, connection_of, mapper_of
 from snowplow_posthog_dagster.mapping.outcome import Filtered, Mapped
 from snowplow_posthog_dagster.settings import Settings
 from snowplow_posthog_dagster.snowplow.columns import COLUMNS
 from snowplow_posthog_dagster.snowplow.lines import records
 from snowplow_posthog_dagster.snowplow.record import Record, Rejected
-from snowplow_posthog_dagster.storage.archive import is_data
+from snowplow_posthog_dagster.storage.archive import ArchiveObject, is_data
 from snowplow_posthog_dagster.storage.inflate import CHUNK_BYTES, inflate
-from snowplow_posthog_dagster.storage.s3 import Bucket, connect
+from snowplow_posthog_dagster.storage.s3 import Bucket, Listed, connect
 
 _LONG = 120
+_MOMENT = re.compile(r"(?P<day>\d{4}-\d\d-\d\d)(?:[T ](?P<hour>\d\d))?")
 
 
 def preview(
-    place: Annotated[str, typer.Argument(help="A file, s3://bucket/prefix, or a key of the archive bucket.")],
+    place: Annotated[
+        str,
+        typer.Argument(
+            help="A file, s3://bucket/prefix, a key of the archive, a day or an hour of it (2022-06-06T04)."
+        ),
+    ],
     line: Annotated[int | None, typer.Option(min=1, help="Only the records of this physical line.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="Show at most so many records.")] = 5,
     profile: Annotated[
@@ -55,20 +64,40 @@ def preview(
 
 
 def records_at(current: Settings, place: str) -> Iterator[tuple[str, Record | Rejected]]:
-    """The records of a file, of a key of the archive, or of everything below an s3:// prefix, with where they lie."""
+    """The records of a place, with the name of the object in which each lies.
+
+    A place is a file, everything below an s3:// prefix or a key of the archive bucket, or a day or an hour of the
+    archive. Raises SettingsError when nothing lies there.
+    """
     if Path(place).exists():
         with Path(place).open("rb") as source:
             for record in records(inflate(chunks_of(source))):
                 yield place, record
         return
+    found = False
+    for bucket, listed in _listed_at(current, place):
+        found = True
+        _, chunks = bucket.stream(listed.key, etag=listed.etag, chunk_bytes=CHUNK_BYTES)
+        for record in records(inflate(chunks)):
+            yield f"s3://{bucket.name}/{listed.key}", record
+    if not found:
+        raise SettingsError(f"nothing lies at {place!r}: no file, and no data in the archive or below such a prefix")
+
+
+def _listed_at(current: Settings, place: str) -> Iterator[tuple[Bucket, Listed | ArchiveObject]]:
     client = connect(connection_of(current))
+    moment = _MOMENT.fullmatch(place)
+    if moment:
+        archive = archive_of(current, connection_of(current))
+        hours = None if moment["hour"] is None else [int(moment["hour"])]
+        for found in archive.list_day(dt.date.fromisoformat(moment["day"]), hours):
+            yield archive.bucket, found
+        return
     name, _, prefix = place.removeprefix("s3://").partition("/")
     bucket = Bucket(client, name) if place.startswith("s3://") else Bucket(client, current.archive_bucket)
     for listed in bucket.listing(prefix if place.startswith("s3://") else place):
         if is_data(listed):
-            _, chunks = bucket.stream(listed.key, etag=listed.etag, chunk_bytes=CHUNK_BYTES)
-            for record in records(inflate(chunks)):
-                yield f"s3://{bucket.name}/{listed.key}", record
+            yield bucket, listed
 
 
 def show(

@@ -275,3 +275,8 @@ def test_a_profile_shows_what_an_analyst_would_get(typed: Typed) -> None:
     assert "9 records: 8 events of 5 users" in shown.output
     assert "$pageview" in shown.output and "page_ping: drop" in shown.output
     assert "3 records" in typed("preview", key, "--profile", "--most", "3").output
+    typed.ground.put("b", lines_of(2), hour=5)
+    assert "11 records" in typed("preview", f"{DAY}", "--profile").output
+    assert "2 records" in typed("preview", f"{DAY}T05", "--profile").output
+    nothing = typed("preview", "2022-07-01", "--profile")
+    assert nothing.exit_code == 1 and "nothing lies at" in nothing.output
