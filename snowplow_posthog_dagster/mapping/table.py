@@ -181,6 +181,16 @@ def mapping_table() -> str:
         "",
         *_table(("setting", "default", "meaning"), _setting_lines(MappingSettings, "")),
         "",
+        "## Adding a rule",
+        "",
+        "1. Find the module by its name (the last column of the first table), or add one to `MODULES` in table.py.",
+        "2. Read columns as attributes of `columns` and entities from `found`; add yours to `properties` under",
+        "   PostHog's name, never anything empty. A new name goes into `ADDED_PROPERTIES` of properties.py, an entity",
+        "   that no rule has read before into `ENTITIES_READ` of describing.py.",
+        "3. Say what it does in the module's `RULES`: that is this page.",
+        '4. State it as a test in tests/mapping with `properties(column="value")`, raise `MAPPING_CODE` (or',
+        "   `IDENTITY_CODE`) in versions.py, and write page and golden events anew: their tests name the commands.",
+        "",
     ]
     return "\n".join(parts)
 

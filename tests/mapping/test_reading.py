@@ -1,6 +1,9 @@
 """Nothing that would poison a body comes out, and what is good is what the parser says is good."""
 
 import json
+import random
+from collections import Counter
+from pathlib import Path
 
 import orjson
 import pytest
@@ -14,6 +17,7 @@ from snowplow_posthog_dagster.snowplow.record import Record, Rejected
 from tests.mapping.support import WEB_PAGE, event, mapped, mapper, outcome, properties
 from tests.snowplow.samples import contexts, record
 
+LINES = Path(__file__).parents[1] / "snowplow" / "data" / "rdb_loader_lines.tsv"
 MAPPING = mapper().for_object(object_id="0" * 32, archive_day="2022-06-06")
 ODD = ["", "0", "1", "7", "-3", "+5", "007", "2147483647", "2147483648", "9" * 30, "1.5", "-0.0", "1E-5", "1e400",
        "nan", "inf", "1_000", " 3", "3 ", "٣", "0x10", "true", "2022-06-06 04:00:00", "2022-06-06 04:00:00.123",
@@ -123,3 +127,41 @@ def test_all_errors_of_a_record_are_reported():
 
 def test_the_oldest_form_of_a_record_is_mapped():
     assert event(v_collector="", v_etl="", event_id="")["event"] == "$pageview"
+
+
+DAMAGE = [b'"', b"{", b"}", b"[", b"]", b":", b",", b"\\", rb"\ud83d", rb"\u0000", b"1e400", b"null", b"\x00", b"\xff",
+          b"9" * 25, b"9" * 400, b"NaN", b"e", b"-", b"\xe2\x80\xa8", b"\r"]  # fmt: skip
+
+
+def damaged_lines(count):
+    """Real lines with bytes put in, taken out and replaced at random; the same ones every time."""
+    chance = random.Random(7)
+    lines = [line for line in LINES.read_bytes().split(b"\n") if line.count(b"\t") == 130]
+    for _ in range(count):
+        line = bytearray(chance.choice(lines))
+        for _ in range(chance.randint(1, 3)):
+            place, removed = chance.randrange(len(line)), chance.randint(0, 1)
+            if line[place] != ord("\t"):
+                line[place : place + removed] = chance.choice([b"", *DAMAGE])
+        yield bytes(line)
+
+
+def test_damaged_lines_are_judged_as_the_parser_judges_them():
+    verdicts = Counter()
+    for line in damaged_lines(1_500):
+        made = Record(0, 1, 0, line, line.decode(errors="replace").split("\t"))
+        verdict, found = parse(made), MAPPING(made)
+        if isinstance(verdict, Rejected):
+            assert found == verdict
+        elif isinstance(found, Mapped):
+            properties_of(found, but_not_less_than=verdict.event)
+        verdicts[type(found).__name__] += 1
+    assert verdicts["Mapped"] > 300
+    assert verdicts["Rejected"] > 300
+
+
+def properties_of(found: Mapped, *, but_not_less_than):
+    sent = orjson.loads(found.event)["properties"]
+    from_json = ("contexts_", "unstruct_event_")
+    carried = {name for name, value in but_not_less_than.items() if name.startswith(from_json) and value}
+    assert carried <= set(sent)
