@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import dagster as dg
 
+from snowplow_posthog_dagster.assets.metadata import acceptance
 from snowplow_posthog_dagster.loading.day import DayLoad
 from snowplow_posthog_dagster.loading.reports import StepReport
 from snowplow_posthog_dagster.settings import ChecksSection
@@ -75,37 +76,46 @@ def check_specs(key: dg.AssetKey) -> list[dg.AssetCheckSpec]:
     ]
 
 
-def check_results(verdicts: Iterable[Verdict], key: dg.AssetKey, day: dt.date) -> list[dg.AssetCheckResult]:
-    """The verdicts as Dagster takes them from a step."""
+def check_results(
+    verdicts: Iterable[Verdict], key: dg.AssetKey, day: dt.date, state: DayState
+) -> list[dg.AssetCheckResult]:
+    """The verdicts as Dagster takes them from a step; who accepted a failing one of this day is said."""
     return [
         dg.AssetCheckResult(
             passed=verdict.passed,
             check_name=verdict.check,
             asset_key=key,
             severity=dg.AssetCheckSeverity.WARN,
-            description=verdict.words,
-            metadata=_metadata(verdict, day),
+            description=_words(verdict, state),
+            metadata=_metadata(verdict, day, state),
         )
         for verdict in verdicts
     ]
 
 
-def check_evaluation(verdict: Verdict, key: dg.AssetKey, day: dt.date) -> dg.AssetCheckEvaluation:
+def check_evaluation(verdict: Verdict, key: dg.AssetKey, day: dt.date, state: DayState) -> dg.AssetCheckEvaluation:
     """A verdict outside of a step, for `instance.report_runless_asset_event`."""
     return dg.AssetCheckEvaluation(
         asset_key=key,
         check_name=verdict.check,
         passed=verdict.passed,
         severity=dg.AssetCheckSeverity.WARN,
-        description=verdict.words,
-        metadata=_metadata(verdict, day),
+        description=_words(verdict, state),
+        metadata=_metadata(verdict, day, state),
     )
 
 
-def _metadata(verdict: Verdict, day: dt.date) -> dict[str, dg.MetadataValue]:
+def _words(verdict: Verdict, state: DayState) -> str:
+    accepted = [] if verdict.passed else list(acceptance(state, verdict.check).values())
+    return ", ".join([verdict.words, *accepted])
+
+
+def _metadata(verdict: Verdict, day: dt.date, state: DayState) -> dict[str, dg.MetadataValue]:
     numbers = {name: dg.MetadataValue.float(float(value)) for name, value in verdict.numbers.items()}
     runbook = dg.MetadataValue.text(f"{RUNBOOK}#{_chapter(verdict.check)}")
-    return {"partition": dg.MetadataValue.text(f"{day}"), "runbook": runbook, **numbers}
+    accepted = {} if verdict.passed else acceptance(state, verdict.check)
+    words = {name: dg.MetadataValue.text(text) for name, text in accepted.items()}
+    return {"partition": dg.MetadataValue.text(f"{day}"), "runbook": runbook, **numbers, **words}
 
 
 def _chapter(check: str) -> str:
@@ -116,8 +126,8 @@ def _chapter(check: str) -> str:
 
 
 def judge_day(facts: DayFacts, limits: ChecksSection) -> list[Verdict]:
-    """All verdicts about a day, from what its log says. Pure."""
-    return [
+    """All verdicts about a day, from what its log says, with what an operator accepted. Pure."""
+    verdicts = [
         _broken(facts),
         _hours_present(facts, limits),
         _records_present(facts, limits),
@@ -128,6 +138,17 @@ def judge_day(facts: DayFacts, limits: ChecksSection) -> list[Verdict]:
         _errors(facts, limits),
         _reconciled(facts),
     ]
+    return [_with_acceptance(verdict, facts) for verdict in verdicts]
+
+
+def _with_acceptance(verdict: Verdict, facts: DayFacts) -> Verdict:
+    """A failing verdict that an operator accepted for the day (`check acknowledge`) says who, until when and why."""
+    accepted = facts.state.acknowledged_check(verdict.check, f"{facts.now:%Y-%m-%d}")
+    if verdict.passed or accepted is None:
+        return verdict
+    return verdict._replace(
+        words=f"{verdict.words} (accepted by {accepted.by} until {accepted.until}: {accepted.reason})"
+    )
 
 
 def _broken(facts: DayFacts) -> Verdict:

@@ -19,7 +19,16 @@ from snowplow_posthog_dagster.assets.checks import (
     server_errors,
 )
 from snowplow_posthog_dagster.settings import ChecksSection
-from snowplow_posthog_dagster.storage.entries import BatchNote, Broken, Delivered, Done, Entry, Posted, Reconciled
+from snowplow_posthog_dagster.storage.entries import (
+    BatchNote,
+    Broken,
+    CheckAcknowledged,
+    Delivered,
+    Done,
+    Entry,
+    Posted,
+    Reconciled,
+)
 from snowplow_posthog_dagster.storage.state import ACKNOWLEDGED, fold
 
 DAY = dt.date(2022, 6, 6)
@@ -70,6 +79,16 @@ def verdicts(
     state = fold(entries)
     facts = DayFacts(day, state, hours_with_files(state), server_errors(state, "w"), list(usual), "w", now)
     return {verdict.check: verdict for verdict in judge_day(facts, ChecksSection(**limits))}
+
+
+def test_a_failing_check_says_who_accepted_it_for_the_day():
+    accepted = CheckAcknowledged(check="volume", reason="a holiday", until="2022-06-10", by="ann", at="2022-06-07")
+    entries = [*whole_day(10), accepted]
+    found = verdicts(entries, usual=(2400, 2400, 2400, 2400))["volume"]
+    assert not found.passed and "accepted by ann until 2022-06-10: a holiday" in found.words
+    later = verdicts(entries, usual=(2400, 2400, 2400, 2400), now=NEXT_NOON + dt.timedelta(days=9))["volume"]
+    assert "accepted" not in later.words
+    assert "accepted" not in verdicts([*whole_day(), accepted])["volume"].words
 
 
 def test_a_good_day_passes_every_check():
