@@ -66,6 +66,7 @@ def peak_megabytes(environment: dict[str, str], workspace_prefix: str) -> tuple[
     with worker, worker.stdin as tasks:
         tasks.write(blueprint_codec[0].encode(blueprint) + b"\n" + handful_codec[0].encode([Task(found, 0, 0)]) + b"\n")
         tasks.flush()
+        worker.stdout.readline()  # that it is ready
         answer = worker.stdout.readline()
         status = Path(f"/proc/{worker.pid}/status").read_text()
     entry = entry_of(answer)

@@ -55,7 +55,7 @@ def test_a_handful_whose_worker_is_killed_is_done_again_one_by_one_and_nothing_i
     running = threading.Thread(target=lambda: outcome.append(day.transform(processes=1)))
     running.start()
     (worker,) = wait_for(pool_workers)
-    wait_for(lambda: len(day.stored("batches")) > 3)
+    wait_for(lambda: len(list(day.workspace.bucket.listing(day.workspace.folder("batches", DAY)))) > 3)
     os.kill(worker, signal.SIGKILL)
     running.join(90)
     deadline = time.monotonic() + 5
