@@ -3,8 +3,8 @@
     debootstrap ──> base image ──Dockerfile──> image ──> podman run, podman play kube
 
 podman's storage lies in build/containers of the checkout (git-ignored), so that a second run of the tests finds the
-base image again. Slow parts, on two cores: debootstrap 50 s, build 150 s, start of a container 10 to 20 s (the storage
-driver vfs copies the whole image, because it works on every kernel and file system).
+base image again. Where the kernel and the file system allow it the storage is an overlay; otherwise vfs, which works
+everywhere and copies the whole image for each container (10 to 20 s instead of 0.4 s).
 """
 
 import os
@@ -31,14 +31,21 @@ class Podman:
     """podman with a storage of its own."""
 
     folder: Path
+    driver: str = "vfs"
+
+    @classmethod
+    def here(cls, folder: Path) -> "Podman":
+        """With the quickest storage that works in this folder."""
+        overlay = cls(folder.resolve(), "overlay")
+        return overlay if overlay.succeeds("info") else cls(folder.resolve())
 
     def _run(self, *arguments: str, timeout: float) -> "subprocess.CompletedProcess[str]":
         configuration = self.folder / "containers.conf"
         configuration.write_text(CONFIGURATION)
         # runc, because crun refuses hybrid cgroups.
         command = [
-            "podman", "--runtime", "runc", "--cgroup-manager", "cgroupfs", "--storage-driver", "vfs",
-            "--root", str(self.folder / "storage"), "--runroot", str(self.folder / "run"), *arguments,
+            "podman", "--runtime", "runc", "--cgroup-manager", "cgroupfs", "--storage-driver", self.driver,
+            "--root", str(self.folder / self.driver), "--runroot", str(self.folder / f"run-{self.driver}"), *arguments,
         ]  # fmt: skip
         return subprocess.run(
             command,
