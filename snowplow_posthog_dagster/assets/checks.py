@@ -126,8 +126,8 @@ def _chapter(check: str) -> str:
 
 
 def judge_day(facts: DayFacts, limits: ChecksSection) -> list[Verdict]:
-    """All verdicts about a day, from what its log says, with what an operator accepted. Pure."""
-    verdicts = [
+    """All verdicts about a day, from what its log says. Pure."""
+    return [
         _broken(facts),
         _hours_present(facts, limits),
         _records_present(facts, limits),
@@ -138,17 +138,6 @@ def judge_day(facts: DayFacts, limits: ChecksSection) -> list[Verdict]:
         _errors(facts, limits),
         _reconciled(facts),
     ]
-    return [_with_acceptance(verdict, facts) for verdict in verdicts]
-
-
-def _with_acceptance(verdict: Verdict, facts: DayFacts) -> Verdict:
-    """A failing verdict that an operator accepted for the day (`check acknowledge`) says who, until when and why."""
-    accepted = facts.state.acknowledged_check(verdict.check, f"{facts.now:%Y-%m-%d}")
-    if verdict.passed or accepted is None:
-        return verdict
-    return verdict._replace(
-        words=f"{verdict.words} (accepted by {accepted.by} until {accepted.until}: {accepted.reason})"
-    )
 
 
 def _broken(facts: DayFacts) -> Verdict:

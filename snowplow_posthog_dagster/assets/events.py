@@ -81,7 +81,7 @@ def build_events(graph: Graph) -> dg.AssetsDefinition:
             check_results=[
                 accounting_result(report, state, check=ACCOUNTING, key=key, partition=f"{load.day}"),
                 _completeness(report, state, key, f"{load.day}"),
-                *check_results(verdicts, key, load.day),
+                *check_results(verdicts, key, load.day, state),
             ],
         )
 

@@ -60,7 +60,9 @@ def _evaluations(instance: dg.DagsterInstance, key: dg.AssetCheckKey, after: int
         if isinstance(data, dg.AssetCheckEvaluation):
             partition = data.metadata.get("partition")
             day = str(partition.value) if partition is not None else ""
-            yield Evaluation(record.id, day, data.passed, data.description or "")
+            # Somebody who accepted it need not be told of it.
+            fine = data.passed or "acknowledged" in data.metadata
+            yield Evaluation(record.id, day, fine, data.description or "")
 
 
 def _tell(

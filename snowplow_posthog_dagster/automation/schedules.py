@@ -154,8 +154,8 @@ class Night:
             if complete and query is not None:
                 words += f", {self._reconcile(load, query)}"
             limits = self.graph.settings.file.checks
-            self._report(day, judge_completeness(day, complete=complete, left=words, now=self.now, limits=limits))
-            self._report_checks(load)
+            in_time = judge_completeness(day, complete=complete, left=words, now=self.now, limits=limits)
+            self._report_checks(load, in_time)
             retention = self.graph.settings.file.workspace.dead_letter_retention_days
             house.add(keep_house(load, dry_run=self._dry_run, retention_days=retention, now=self.now.timestamp()))
         return words
@@ -190,16 +190,13 @@ class Night:
         report = Reconciliation(load, query, api_key=api_key, wait_seconds=self.config.wait_seconds).run()
         return report.summary()
 
-    def _report_checks(self, load: DayLoad) -> None:
+    def _report_checks(self, load: DayLoad, in_time: Verdict) -> None:
         state = load.log.state()
         facts = night_facts(load, state, hours_with_files(state), self.now)
-        for verdict in judge_day(facts, self.graph.settings.file.checks):
-            if verdict.check in _NIGHT_CHECKS:
-                self._report(load.day, verdict)
-
-    def _report(self, day: dt.date, verdict: Verdict) -> None:
+        judged = judge_day(facts, self.graph.settings.file.checks)
         key = self.graph.key("posthog_events")
-        self.instance.report_runless_asset_event(check_evaluation(verdict, key, day))
+        for verdict in [in_time, *(one for one in judged if one.check in _NIGHT_CHECKS)]:
+            self.instance.report_runless_asset_event(check_evaluation(verdict, key, load.day, state))
 
 
 def _has(workspace: Workspace, folder: str) -> bool:

@@ -82,13 +82,14 @@ def verdicts(
 
 
 def test_a_failing_check_says_who_accepted_it_for_the_day():
-    accepted = CheckAcknowledged(check="volume", reason="a holiday", until="2022-06-10", by="ann", at="2022-06-07")
-    entries = [*whole_day(10), accepted]
-    found = verdicts(entries, usual=(2400, 2400, 2400, 2400))["volume"]
-    assert not found.passed and "accepted by ann until 2022-06-10: a holiday" in found.words
-    later = verdicts(entries, usual=(2400, 2400, 2400, 2400), now=NEXT_NOON + dt.timedelta(days=9))["volume"]
-    assert "accepted" not in later.words
-    assert "accepted" not in verdicts([*whole_day(), accepted])["volume"].words
+    accepted = CheckAcknowledged(check="volume", reason="a holiday", until="2999-01-01", by="ann", at="2022-06-07")
+    over = CheckAcknowledged(check="latency", reason="over", until="2022-06-08", by="ann", at="2022-06-07")
+    state = fold([*whole_day(), accepted, over])
+    words = "accepted by ann until 2999-01-01: a holiday"
+    for check, passed, expected in (("volume", False, True), ("volume", True, False), ("latency", False, False)):
+        (result,) = check_results([Verdict(check, passed, "x", {})], KEY, DAY, state)
+        assert (words in str(result.description)) is expected
+        assert ("acknowledged" in result.metadata) is expected
 
 
 def test_a_good_day_passes_every_check():
@@ -204,10 +205,13 @@ def test_a_day_is_due_at_the_hour_that_the_settings_name():
 
 def test_every_result_carries_its_partition_and_its_chapter_of_the_runbook(repository):
     runbook = (repository / "docs" / "runbook.md").read_text()
-    (result,) = check_results([Verdict("volume", False, "x", {"share": 0.1})], KEY, DAY)
+    (result,) = check_results([Verdict("volume", False, "x", {"share": 0.1})], KEY, DAY, fold([]))
     assert result.metadata["partition"].value == "2022-06-06"
     assert result.severity == dg.AssetCheckSeverity.WARN
-    assert check_evaluation(Verdict("volume", False, "x", {}), KEY, DAY).metadata["partition"].value == "2022-06-06"
+    assert (
+        check_evaluation(Verdict("volume", False, "x", {}), KEY, DAY, fold([])).metadata["partition"].value
+        == "2022-06-06"
+    )
     for spec in check_specs(KEY):
         chapter = spec.metadata["runbook"].partition("#")[2]
         assert f"## {chapter}" in runbook or f'<a id="{chapter}"></a>' in runbook, chapter
