@@ -5,6 +5,7 @@ agents that caches of values gain nothing.
 """
 
 import datetime as dt
+import shutil
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -56,4 +57,5 @@ def make(home: Path, name: str, *, events: int, objects: int, **more: Any) -> Wo
         truth = read_truth(truth_folder)
         if truth.settings == settings.model_dump(mode="json"):
             return Workload(folder, truth)
+    shutil.rmtree(folder, ignore_errors=True)
     return Workload(folder, generate(settings, FolderSink(folder / BUCKET), truth_folder))
