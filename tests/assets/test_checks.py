@@ -203,6 +203,17 @@ def test_a_day_is_due_at_the_hour_that_the_settings_name():
     assert judged(3, complete=True).passed
 
 
+def test_a_failing_check_that_somebody_accepted_says_so():
+    entry = CheckAcknowledged(
+        check="volume", reason="holiday", until="2999-01-01", by="anna", at="2022-06-07T00:00:00Z"
+    )
+    failing, passing = Verdict("volume", False, "few", {}), Verdict("volume", True, "fine", {})
+    first, second = check_results([failing, passing], KEY, DAY, fold([entry]))
+    assert "accepted by anna until 2999-01-01: holiday" in first.description
+    assert "acknowledged" in first.metadata
+    assert "acknowledged" not in second.metadata
+
+
 def test_every_result_carries_its_partition_and_its_chapter_of_the_runbook(repository):
     runbook = (repository / "docs" / "runbook.md").read_text()
     (result,) = check_results([Verdict("volume", False, "x", {"share": 0.1})], KEY, DAY, fold([]))
