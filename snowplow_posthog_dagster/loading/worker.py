@@ -1,4 +1,4 @@
-"""A pool worker: `python -m snowplow_posthog_dagster.loading.worker`.
+"""A pool worker: `python -m snowplow_posthog_dagster.loading.worker PARENT`, the pid of its parent.
 
     standard input:   blueprint, then a handful of tasks a line
     standard output:  READY, then for each task one line, an entry of the day log or {"error": ..., "message": ...}
@@ -8,7 +8,8 @@ come in any order.
 
 It is a process of its own and not a fork or a multiprocessing child, because those would import the whole
 Dagster main module of the step (0.8 s and 60 MB each). It ends with its standard input, and within half a
-second of its parent's death even in the middle of an object.
+second of its parent's death even in the middle of an object, or of its own start: it watches before it imports
+what takes time.
 """
 
 import json
@@ -16,11 +17,13 @@ import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
 from snowplow_posthog_dagster import errors
-from snowplow_posthog_dagster.loading.blueprint import Task, Workshop, blueprint_codec, handful_codec
 from snowplow_posthog_dagster.loading.parents import exit_with_parent
-from snowplow_posthog_dagster.storage.entries import line_of
+
+if TYPE_CHECKING:
+    from snowplow_posthog_dagster.loading.blueprint import Task
 
 READY = b'{"ready":true}'
 AT_ONCE = 4
@@ -28,7 +31,10 @@ AT_ONCE = 4
 
 def main() -> None:
     """Serve tasks until the input ends."""
-    exit_with_parent()
+    exit_with_parent(int(sys.argv[1]))
+    from snowplow_posthog_dagster.loading.blueprint import Workshop, blueprint_codec, handful_codec
+    from snowplow_posthog_dagster.storage.entries import line_of
+
     lines, answers = sys.stdin.buffer, sys.stdout.buffer
     sys.stdout = sys.stderr
     answering = threading.Lock()
@@ -51,7 +57,7 @@ def main() -> None:
 
     answer(start)
 
-    def do(task: Task) -> None:
+    def do(task: "Task") -> None:
         answer(lambda: line_of(workshop[0].run(task)))
 
     with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="object") as threads:

@@ -301,14 +301,15 @@ class KillLoop:
                 if first <= request["arrived"] / 1e6 <= kill.ended
             )
         for name, times in arrivals.items():
-            ordered = sorted(times)[self.records[name] - 1 :]
-            for earlier, later in itertools.pairwise(ordered):
+            uncaused = 0
+            for earlier, later in itertools.pairwise(sorted(times)):
                 cause = next((one for one in ends if earlier <= one.ended and one.at <= later), None)
                 if cause is None:
-                    self.verdict.unexplained += 1
+                    uncaused += 1
                 else:
                     cause.resent += 1
                     cause.oldest_resent = max(cause.oldest_resent, cause.at - earlier)
+            self.verdict.unexplained += max(0, uncaused - (self.records[name] - 1))
 
 
 def _expected_digest(outcome: Mapped) -> bytes:
