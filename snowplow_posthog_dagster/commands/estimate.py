@@ -4,6 +4,7 @@ import time
 from typing import Annotated
 
 import typer
+from rich.filesize import decimal
 from rich.table import Table
 
 from snowplow_posthog_dagster.commands.days import From, To, days_between, logged_days, the_workspace
@@ -57,9 +58,9 @@ def _acknowledged(current: Settings, start: str, end: str) -> int:
 def _show(found: Estimate, current: Settings, acknowledged: int) -> None:
     sample = found.read
     out.print(
-        f"{found.objects:,} archive objects of {found.stored_bytes / 1e9:,.2f} GB on {found.days:,} days"
+        f"{found.objects:,} archive objects of {decimal(found.stored_bytes)} on {found.days:,} days"
         f" ({found.days_without_objects:,} without any). Read for this: {sample.objects:,} objects,"
-        f" {sample.stored_bytes / 1e6:,.1f} MB, {sample.records:,} records."
+        f" {decimal(sample.stored_bytes)}, {sample.records:,} records."
     )
     for line in sample.broken:
         err.print(f"[bold yellow]could not be read[/]: {line}")
@@ -77,9 +78,14 @@ def _show(found: Estimate, current: Settings, acknowledged: int) -> None:
         ("price of the events", _money(found.events_cost, currency)),
         ("S3 requests: lists, reads, writes", f"{found.s3_lists:,}, {found.s3_reads:,}, {found.s3_writes:,}"),
         ("price of the requests", _money(found.requests_cost, currency)),
-        ("workspace", f"{found.workspace_bytes / 1e9:,.2f} GB until it is purged"),
+        ("workspace", f"{decimal(found.workspace_bytes)} until it is purged"),
         ("price of the workspace", _money(found.storage_cost_per_month, currency, " a month")),
-        ("hours", f"{found.hours:,.1f} at {cap:,.0f} events/s" if found.hours is not None else "no cap is set"),
+        (
+            "hours",
+            f"{found.hours:,.1f} at {cap:,.0f} events/s"
+            if found.hours is not None
+            else "no cap is set: as fast as it is taken",
+        ),
     ]
     table = Table(title="Estimate", title_justify="left", show_header=False)
     table.add_column()
