@@ -223,7 +223,7 @@ class _Worker:
     """One worker process and the two ends of its pipes."""
 
     def __init__(self) -> None:
-        self._process = subprocess.Popen(
+        self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
             [sys.executable, "-m", "snowplow_posthog_dagster.loading.worker", str(os.getpid())],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

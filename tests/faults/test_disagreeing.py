@@ -43,8 +43,11 @@ def told(connection: Connection) -> dict[str, str]:
 def clock_off_by(offset: dt.timedelta, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """What this process writes into names and entries is that far off."""
 
-    def shifted(write: Callable[[dt.datetime], str]) -> Callable[[dt.datetime | None], str]:
-        return lambda now=None: write((now or dt.datetime.now(dt.UTC)) + offset)
+    def shifted(write: Callable[[dt.datetime], str]) -> Callable[..., str]:
+        def late(now: dt.datetime | None = None) -> str:
+            return write((now or dt.datetime.now(dt.UTC)) + offset)
+
+        return late
 
     with monkeypatch.context() as patched:
         patched.setattr(day_log, "timestamp_name", shifted(timestamp_name))
@@ -130,13 +133,13 @@ def test_a_second_run_of_a_day_waits_for_the_first_and_sends_nothing_again(
         with DayLease(world.workspace, DAY, sender=name, who=who, on_wait=waited.append):
             reports[name] = world.deliver(pacer=Pace(5000))
 
-    first = threading.Thread(target=run, args=("ui",))
-    first.start()
+    one = threading.Thread(target=run, args=("ui",))
+    one.start()
     time.sleep(0.7)
-    second = threading.Thread(target=run, args=("cli",))
-    second.start()
-    first.join()
-    second.join()
+    two = threading.Thread(target=run, args=("cli",))
+    two.start()
+    one.join()
+    two.join()
     assert set(waited) == {"run ui"}
     assert reports["ui"].events == 12_000
     assert reports["cli"].nothing_new and reports["cli"].posts == 0
