@@ -4,6 +4,7 @@ import dotenv
 import typer
 
 from snowplow_posthog_dagster.commands import (
+    backfill,
     dead_letters,
     doctor,
     estimate,
@@ -50,6 +51,7 @@ app.command(rich_help_panel=LOOKING)(fields.fields)
 app.command(rich_help_panel=LOOKING)(estimate.estimate)
 app.command(rich_help_panel=LOADING)(doctor.doctor)
 app.command(rich_help_panel=LOADING)(load.load)
+app.command(rich_help_panel=LOADING)(backfill.backfill)
 app.command(rich_help_panel=OPERATING)(status.status)
 app.command(rich_help_panel=OPERATING)(operate.skip)
 app.command(rich_help_panel=OPERATING)(operate.unskip)

@@ -17,7 +17,7 @@ from snowplow_posthog_dagster.storage.state import DayState
 from snowplow_posthog_dagster.storage.target import check_target, current_pause
 
 COMPLETE = "nothing_left"
-_BACKFILL_TAG = "dagster/backfill"
+_BACKFILL_TAGS = frozenset({"dagster/backfill", "snowplow_posthog/backfill"})
 
 
 def build_events(graph: Graph) -> dg.AssetsDefinition:
@@ -62,7 +62,7 @@ def build_events(graph: Graph) -> dg.AssetsDefinition:
             _refuse_when_paused(load)
             check_target(load.workspace, identity)
             rate = posthog.events_per_second or settings.events_per_second
-            weight = BACKFILL_WEIGHT if _BACKFILL_TAG in context.run.tags else LIVE_WEIGHT
+            weight = BACKFILL_WEIGHT if _BACKFILL_TAGS & context.run.tags.keys() else LIVE_WEIGHT
             with shared_pace(load.workspace, rate, sender=context.run.run_id, weight=weight) as pacer:
                 options = posthog.options(strict_dead_letters=settings.strict_dead_letters)
                 report = load.deliver(client, api_key=api_key, pacer=pacer, options=options)

@@ -71,11 +71,15 @@ class MaterializeResult:
 
 
 def materialize(
-    current: Settings, day: dt.date, dagster_instance: "DagsterInstance", config: dict[str, Any] | None = None
+    current: Settings,
+    day: dt.date,
+    dagster_instance: "DagsterInstance",
+    config: dict[str, Any] | None = None,
+    tags: dict[str, str] | None = None,
 ) -> MaterializeResult:
     """Materialize the three assets of a day in this process.
 
-    `config` is the run config of every asset (hours, max_events, now).
+    `config` is the run config of every asset (hours, max_events, now), `tags` are the run's.
     """
     from snowplow_posthog_dagster.definitions import build_definitions
 
@@ -86,6 +90,7 @@ def materialize(
         partition_key=day.isoformat(),
         instance=dagster_instance,
         raise_on_error=False,
+        tags=tags,
         run_config={
             "ops": {node.name: {"config": given} for node in job.graph.nodes},
             "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
