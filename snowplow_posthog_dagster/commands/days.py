@@ -78,8 +78,13 @@ def me() -> str:
 
 
 @contextlib.contextmanager
-def operated_day(current: Settings, day: dt.date, what: str, *, now: bool = False) -> Iterator[DayLoad]:
-    """The work on one day with its lease held; waits for another run of the day and says for whom."""
+def operated_day(
+    current: Settings, day: dt.date, what: str, *, now: bool = False, reads_only: bool = False
+) -> Iterator[DayLoad]:
+    """The work on one day with its lease held; waits for another run of the day and says for whom.
+
+    What only reads takes no lease and waits for nobody.
+    """
     connection = connection_of(current)
     sender = f"{what}-{uuid.uuid4()}"
     load = DayLoad(
@@ -88,6 +93,9 @@ def operated_day(current: Settings, day: dt.date, what: str, *, now: bool = Fals
         day=day,
         writer=writer_name(sender),
     )
+    if reads_only:
+        yield load
+        return
     lease = DayLease(
         load.workspace,
         day,

@@ -18,6 +18,9 @@ def remap(
     start: From,
     end: To,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Read and count only; change nothing.")] = False,
+    again: Annotated[
+        bool, typer.Option("--again", help="Also what these very settings made: PostHog lost what it acknowledged.")
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Remap although PostHog keeps old and new events.")] = False,
     now: Now = False,
     yes: Yes = False,
@@ -30,9 +33,9 @@ def remap(
             announce_sending(current, f"{days[0]} to {days[-1]} once more", yes=yes)
         rows: list[Row] = []
         for day in days:
-            with operated_day(current, day, "remap", now=now or dry_run) as load:
+            with operated_day(current, day, "remap", now=now, reads_only=dry_run) as load:
                 mapper = mapper_of(current, load.workspace)
-                made = remapping.plan(load, mapper)
+                made = remapping.plan(load, mapper, again=again)
                 if dry_run:
                     section = current.file.transform
                     remapping.measure(

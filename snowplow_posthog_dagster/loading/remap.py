@@ -61,15 +61,18 @@ class RemapPlan:
         return IN_PLACE if self.chosen else UNCHANGED
 
 
-def plan(load: DayLoad, mapper: Mapper) -> RemapPlan:
-    """Which objects of the day another mapping made, from the log and the listing; reads no data."""
+def plan(load: DayLoad, mapper: Mapper, *, again: bool = False) -> RemapPlan:
+    """Which objects of the day another mapping made, from the log and the listing; reads no data.
+
+    With `again` also those that this very mapping made: a day of which PostHog lost what it had acknowledged.
+    """
     made = RemapPlan()
     listed = {found.object_id for found in load.archive.list_day(load.day)}
     for known in load.log.state().objects.values():
         done = known.done
         if known.status != "done" or done is None:
             continue
-        if done.mapping_version == mapper.mapping_version:
+        if done.mapping_version == mapper.mapping_version and not again:
             made.objects[UNCHANGED] += 1
             continue
         made.objects[IN_PLACE if done.identity_version == mapper.identity_version else TWINS] += 1

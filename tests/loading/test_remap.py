@@ -99,6 +99,16 @@ def test_a_dry_run_without_the_batches_says_that_it_does_not_know(ground: Ground
     assert (made.staying, made.staying_unknown, made.billed_again) == (0, 3, 3)
 
 
+def test_a_day_of_which_posthog_lost_events_is_sent_again_when_asked(ground: Ground) -> None:
+    ground.put("a", lines_of(3))
+    ground.run()
+    ground.posthog.reset()  # PostHog answered 200 and has nothing
+    load = ground.load()
+    assert remap(load, plan(load, mapper_of(ground.settings, ground.workspace), again=True), by="me", force=False) == 1
+    ground.run()
+    assert len(ground.events()) == 3 and ground.counts().resent == 3 and ground.is_closed()
+
+
 def test_a_remap_while_a_batch_is_half_sent_sends_everything_anew(ground: Ground) -> None:
     ground.put("a", [user_line("u", page_title="t") for _ in range(4)])
     ground.transform()
