@@ -33,7 +33,7 @@ ASSETS = ("snowplow_manifest", "posthog_batches", "posthog_events")
 ENDED = {"COMPLETED", "COMPLETED_SUCCESS", "COMPLETED_FAILED", "FAILED", "CANCELED"}
 
 
-def program(name: str) -> list[str]:
+def runnable(name: str) -> list[str]:
     """A program beside the running Python; the project's own as a module, since a checkout need not be installed."""
     if name == "snowplow-posthog":
         return [sys.executable, "-m", "snowplow_posthog_dagster.cli"]
@@ -79,7 +79,7 @@ class Home:
     def command(self, *arguments: str, timeout: float = 240) -> subprocess.CompletedProcess[str]:
         """Run `dagster`, `dg` or `snowplow-posthog` to its end, in the checkout."""
         return subprocess.run(
-            [*program(arguments[0]), *arguments[1:]],
+            [*runnable(arguments[0]), *arguments[1:]],
             cwd=REPOSITORY,
             env=self.environment,
             capture_output=True,
@@ -91,7 +91,7 @@ class Home:
     def start(self, *arguments: str) -> subprocess.Popen[bytes]:
         """The same, but without waiting for the end."""
         return subprocess.Popen(
-            [*program(arguments[0]), *arguments[1:]],
+            [*runnable(arguments[0]), *arguments[1:]],
             cwd=REPOSITORY,
             env=self.environment,
             stdout=subprocess.DEVNULL,
@@ -108,7 +108,7 @@ def running_dagster(home: Home, *program: str) -> Iterator["Dagster"]:
     command = [*(program or ("dagster", "dev")), "-h", "127.0.0.1", "-p", str(port)]
     with log.open("ab") as output:
         process = subprocess.Popen(
-            [*program(command[0]), *command[1:]],
+            [*runnable(command[0]), *command[1:]],
             cwd=REPOSITORY,
             env=home.environment,
             stdin=subprocess.DEVNULL,
