@@ -48,7 +48,8 @@ FIRST_DAY = dt.date(2022, 6, 1)
 EVENTS_A_DAY = 12_000
 OBJECT_RECORDS = 600
 EVENTS_PER_SECOND = 4_000.0
-GONE_WITHIN_SECONDS = 3.0
+# 0.5 s between two looks at the parent, and what a busy machine adds to it.
+GONE_WITHIN_SECONDS = 5.0
 LOGGED_WITHIN_SECONDS = 2.0
 VICTIMS = ("run worker", "step", "pool worker")
 _MARK = "KILL_LOOP_RUN"
