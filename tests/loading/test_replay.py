@@ -143,6 +143,22 @@ def test_a_crash_before_the_delivery_leaves_an_open_batch_that_the_next_replay_s
     assert (ground.counts().pending, len(ground.events())) == (0, 1)
 
 
+def test_two_replays_at_the_same_time_are_one(ground: Ground) -> None:
+    ground.file = {"mapping": SETS_LABEL}
+    ground.put("a", [*lines_of(2), user_line("late", **LONG_LABEL)])
+    ground.run()
+    ground.file = {}
+    letters, slow = letters_of(ground), ground.load()
+    (seen_before,) = slow.log.state().objects.values()
+    limits = {"max_record_bytes": 1 << 24, "max_object_bytes": 1 << 30}
+    Replay(ground.load(), mapper_of(ground.settings), **limits).settle(letters)
+    Replay(slow, mapper_of(ground.settings), **limits)._settle_object(seen_before, letters, ReplayReport())
+    ground.deliver(chosen=batches_to_send(ground.state(), []))
+    counts = ground.counts()
+    assert (counts.mapped, counts.acknowledged, counts.dead_letters) == (3, 3, 0)
+    assert ground.posthog.raw_rows() == 3 and ground.state().problems() == [] and ground.is_closed()
+
+
 def test_letters_are_chosen_by_stage_and_reason(ground: Ground) -> None:
     ground.put("a", [b"no record", user_line("x", txn_id="many"), user_line("y", txn_id="few")])
     ground.run()
