@@ -15,12 +15,13 @@ import boto3
 import certifi
 import typer
 import urllib3
+from botocore.exceptions import ClientError
 
 from snowplow_posthog_dagster.commands.terminal import announce_sending, err, out, settings
 from snowplow_posthog_dagster.errors import SettingsError, SnowplowPostHogError
 from snowplow_posthog_dagster.loading.setup import archive_of, connection_of, mapper_of, query_client_of, workspace_of
 from snowplow_posthog_dagster.posthog.query import application_host, quoted
-from snowplow_posthog_dagster.settings import Settings
+from snowplow_posthog_dagster.settings import Settings, in_region
 from snowplow_posthog_dagster.storage.archive import is_data
 from snowplow_posthog_dagster.storage.s3 import Bucket, connect
 from snowplow_posthog_dagster.storage.target import check_target
@@ -83,6 +84,23 @@ def _archive(current: Settings) -> str:
     _, chunks = archive.bucket.stream(found.key, etag=found.etag, chunk_bytes=1024)
     next(chunks, b"")
     return f"listed and read s3://{archive.bucket.name}/{found.key}"
+
+
+def _region(current: Settings) -> str:
+    bucket = archive_of(current, connection_of(current)).bucket
+    try:
+        headers = bucket.client.head_bucket(Bucket=bucket.name)["ResponseMetadata"]["HTTPHeaders"]
+    except ClientError as error:
+        raise SettingsError(f"the region of s3://{bucket.name} cannot be asked: {error}") from None
+    region = headers.get("x-amz-bucket-region")
+    if not region:
+        return "this S3 names no region for the archive"
+    if region.startswith("eu-") and in_region(current.host, "us"):
+        return (
+            f"[bold yellow]warning[/]: the archive is in {region} and {current.host} in the US: events leave the EU;"
+            " `delivery.require_region: eu` refuses that"
+        )
+    return f"archive in {region}, events to {current.host}"
 
 
 def _workspace(current: Settings) -> str:
@@ -178,6 +196,7 @@ CHECKS: tuple[tuple[str, Check], ...] = (
     ("settings", _settings),
     ("AWS credentials", _credentials),
     ("archive", _archive),
+    ("region", _region),
     ("workspace", _workspace),
     ("PostHog host", _host),
     ("project API key", _key),
