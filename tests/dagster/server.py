@@ -265,7 +265,10 @@ class Dagster:
         """The final status of a run."""
         final = {"SUCCESS", "FAILURE", "CANCELED"}
         self.wait_for(lambda: self.run(run_id)["status"] in final, f"run {run_id}", seconds)
-        return str(self.run(run_id)["status"])
+        status = str(self.run(run_id)["status"])
+        if status == "FAILURE":
+            print(run_id, self.errors(run_id))
+        return status
 
     def errors(self, run_id: str) -> str:
         """Why a run failed: the messages of its errors."""
