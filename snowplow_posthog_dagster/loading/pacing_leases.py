@@ -25,7 +25,7 @@ from typing import Self
 
 from snowplow_posthog_dagster.errors import SnowplowPostHogError, StorageUnavailableError
 from snowplow_posthog_dagster.posthog.pacing import Pace, Pacer, Spacing, body_events_of
-from snowplow_posthog_dagster.storage.leases import LIFE_SECONDS, RENEW_SECONDS, live_leases
+from snowplow_posthog_dagster.storage.leases import LIFE_SECONDS, RENEW_SECONDS, live_leases, remove_dead_leases
 from snowplow_posthog_dagster.storage.workspace import Workspace
 
 LIVE_WEIGHT = 4
@@ -169,8 +169,10 @@ class LeasedPace:
         key = f"{self._folder}{urllib.parse.quote(self._sender, safe='')}/{weight}"
         self._workspace.bucket.put(key, b"{}")
         previous, self._key = self._key, key
-        if previous not in {None, key}:
-            self._workspace.bucket.delete([str(previous)])
+        if previous is None:
+            remove_dead_leases(self._workspace, self._folder, key)
+        elif previous != key:
+            self._workspace.bucket.delete([previous])
         return weight
 
     def _take(self, weight: int, began: float, listed: float) -> None:

@@ -22,6 +22,7 @@ from snowplow_posthog_dagster.storage.workspace import Workspace
 
 RENEW_SECONDS = 5.0
 LIFE_SECONDS = 15.0
+DEAD_SECONDS = 3600.0
 _HOLDING = "holding"
 _WAITING = "waiting"
 
@@ -48,6 +49,14 @@ def live_leases(workspace: Workspace, folder: str, own_key: str, *, life: float 
         if own - item.modified < life:
             found.append(Live(urllib.parse.unquote(sender), role, own - item.modified))
     return found
+
+
+def remove_dead_leases(workspace: Workspace, folder: str, own_key: str) -> None:
+    """Delete what killed holders have left under `folder` more than an hour before `own_key` was written."""
+    listed = list(workspace.bucket.listing(folder))
+    own = next((item.modified for item in listed if item.key == own_key), None)
+    if own is not None:
+        workspace.bucket.delete([item.key for item in listed if own - item.modified > DEAD_SECONDS])
 
 
 class DayLease:

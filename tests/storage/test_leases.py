@@ -13,7 +13,7 @@ import pytest
 from snowplow_posthog_dagster.errors import StorageUnavailableError
 from snowplow_posthog_dagster.sandbox.servers import running_s3
 from snowplow_posthog_dagster.storage import leases
-from snowplow_posthog_dagster.storage.leases import DayLease, holder_of
+from snowplow_posthog_dagster.storage.leases import DayLease, holder_of, remove_dead_leases
 from snowplow_posthog_dagster.storage.s3 import Bucket, Connection, connect
 from snowplow_posthog_dagster.storage.workspace import Workspace
 
@@ -167,3 +167,19 @@ def test_a_lease_that_cannot_be_renewed_does_not_end_the_work(
         monkeypatch.setattr(held, "_write", away)
         time.sleep(1.2)
         assert held._renewer is not None and held._renewer.is_alive()
+
+
+def test_what_killed_holders_left_is_removed_after_an_hour(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = workspace.folder("leases")
+    for name in ("killed/4", "day=2022-06-06/killed/holding"):
+        workspace.bucket.put(folder + name, b"{}")
+    time.sleep(0.6)
+    for name in ("young/4", "own/4"):
+        workspace.bucket.put(folder + name, b"{}")
+    remove_dead_leases(workspace, folder, folder + "own/4")
+    assert len(keys(workspace)) == 4
+    monkeypatch.setattr(leases, "DEAD_SECONDS", 0.4)
+    remove_dead_leases(workspace, folder, folder + "own/4")
+    assert keys(workspace) == [folder + "own/4", folder + "young/4"]

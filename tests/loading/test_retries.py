@@ -1,0 +1,60 @@
+"""How long a body is tried again, and when to give up."""
+
+import datetime as dt
+
+import pytest
+
+from snowplow_posthog_dagster.errors import AuthenticationError, CaptureUnavailableError, SettingsError
+from snowplow_posthog_dagster.loading.retries import RetryBudget, backoff, raise_if_terminal
+from snowplow_posthog_dagster.posthog.capture import Answer, Verdict
+
+DAY = dt.date(2022, 6, 6)
+BUSY = Answer(Verdict.RETRY, 503, "busy")
+
+
+def budget(per_body: float = 100.0, per_run: float = 1000.0, connections: int = 1) -> RetryBudget:
+    return RetryBudget(per_body=per_body, per_run=per_run, connections=connections, url="https://posthog", day=DAY)
+
+
+def test_the_ceiling_of_the_pause_doubles_to_a_minute_and_jitter_uses_all_of_it() -> None:
+    for attempt, ceiling in ((0, 1), (1, 2), (2, 4), (5, 32), (6, 60), (50, 60)):
+        pauses = [backoff(attempt, None) for _ in range(500)]
+        assert 0 <= min(pauses) < 0.1 * ceiling
+        assert 0.9 * ceiling < max(pauses) <= ceiling
+
+
+def test_a_retry_after_is_the_least_that_is_waited_up_to_five_minutes() -> None:
+    assert all(backoff(0, 30.0) == 30.0 for _ in range(20))
+    assert backoff(0, 86_400.0) == 300.0
+    assert any(backoff(5, 1.0) > 1.0 for _ in range(50))
+
+
+def test_a_body_that_has_cost_its_budget_is_given_up_with_what_to_do() -> None:
+    limit = budget(per_body=10.0)
+    limit.spend(10.0, body_total=10.0, attempts=3, answer=BUSY)
+    with pytest.raises(CaptureUnavailableError, match=r"4 tries.*10 s a body.*503, busy.*2022-06-06.*materialize"):
+        limit.spend(0.1, body_total=10.1, attempts=4, answer=BUSY)
+
+
+def test_a_failure_that_seldom_mends_itself_gets_less() -> None:
+    limit = budget(per_body=300.0)
+    unresolved = Answer(Verdict.RETRY, 0, "does not resolve", patience=15.0)
+    limit.spend(10.0, body_total=10.0, attempts=3, answer=unresolved)
+    with pytest.raises(CaptureUnavailableError, match="15 s a body"):
+        limit.spend(6.0, body_total=16.0, attempts=4, answer=unresolved)
+
+
+def test_the_run_has_a_budget_for_each_of_its_connections() -> None:
+    limit = budget(per_run=10.0, connections=2)
+    for _ in range(4):
+        limit.spend(5.0, body_total=5.0, attempts=1, answer=BUSY)
+    with pytest.raises(CaptureUnavailableError, match="10 s a connection over the run"):
+        limit.spend(5.0, body_total=5.0, attempts=1, answer=BUSY)
+
+
+def test_what_only_a_person_can_change_is_raised_with_the_cure() -> None:
+    raise_if_terminal(BUSY, "https://posthog")
+    with pytest.raises(AuthenticationError, match="POSTHOG_PROJECT_API_KEY"):
+        raise_if_terminal(Answer(Verdict.UNAUTHORIZED, 401, "API key is not valid: empty"), "https://posthog")
+    with pytest.raises(SettingsError, match=r"TLS failed.*delivery.ca_bundle"):
+        raise_if_terminal(Answer(Verdict.MISCONFIGURED, 0, "TLS failed: expired"), "https://posthog")
