@@ -173,8 +173,8 @@ def test_acknowledgements_are_in_the_log_within_two_seconds(world: World) -> Non
         )
         if len(arrived) > logged and thread.is_alive():
             latest = max(latest, before - arrived[logged])
-    # Half a second more for the answer's way, the reading of the log and a busy machine.
-    assert latest < 2.5, f"the oldest event that was stored and not logged was {latest:.1f} s old"
+    # A second more for the answer's way, the reading of the log and a busy machine.
+    assert latest < 3.0, f"the oldest event that was stored and not logged was {latest:.1f} s old"
     world.assert_complete()
 
 
