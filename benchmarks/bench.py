@@ -37,14 +37,15 @@ GOALS = {
 def bench(home: Path, *, events: int, rounds: int, largest_mb: int) -> dict[str, Any]:
     """Measure everything; the content of bench.json."""
     result: dict[str, Any] = {"machine": machine(), "events": events, "rounds": rounds, "workloads": {}}
+    progress("resident memory of a worker")
+    result["rss_mb_per_worker"] = resident(home, largest_mb)
     for name in WORKLOADS:
         progress(f"{name}: {events:,} events")
         workload = make(home, name, events=events, objects=8, **WORKLOADS[name])
         result["workloads"][name] = of_workload(workload, rounds, peers=name != "varied")
+        progress(json.dumps(result["workloads"][name]))
     wide = result["workloads"]["wide"]
     result |= {key: wide[key] for key in GOALS if key in wide}
-    progress("resident memory of a worker")
-    result["rss_mb_per_worker"] = resident(home, largest_mb)
     return result
 
 

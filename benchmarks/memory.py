@@ -56,7 +56,7 @@ def peak_megabytes(environment: dict[str, str], workspace_prefix: str) -> tuple[
         writer="benchmark",
     )
     worker = subprocess.Popen(
-        [sys.executable, "-m", "snowplow_posthog_dagster.loading.worker"],
+        [sys.executable, "-m", "snowplow_posthog_dagster.loading.worker", str(os.getpid())],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
