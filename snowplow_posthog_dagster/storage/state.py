@@ -108,18 +108,26 @@ class ObjectState:
         settled = self.done.carried + sum(len(batch.acknowledged) for batch in self.batches.values())
         refused = sum(len(batch.refused) for batch in self.batches.values())
         unsent = sum(len(batch.open) for batch in self.batches.values())
-        filtered = Counter(self.done.filtered)
+        filtered, mapped, repeats = Counter(self.done.filtered), self.done.mapped, self.done.repeats
+        made = {note.id for note in self.done.batches}
         for entry in self.replayed:
             filtered.update(entry.filtered)
+            repeats += entry.repeats
+            if entry.batch and entry.batch.id in made:
+                # Two replays at once made the same events of different records: sent once, so the others are repeats.
+                repeats += entry.batch.events
+            elif entry.batch:
+                made.add(entry.batch.id)
+                mapped += entry.batch.events
         return Counts(
             objects=1,
             lines=self.done.lines,
             glued=self.done.glued,
             records=self.done.records,
-            mapped=self.done.mapped + sum(entry.batch.events for entry in self.replayed if entry.batch),
+            mapped=mapped,
             dead_letters=self.done.dead_letters - len(self.replayed_records),
             filtered=filtered.total(),
-            repeats=self.done.repeats + sum(entry.repeats for entry in self.replayed),
+            repeats=repeats,
             acknowledged=settled,
             delivery_dead_letters=refused,
             pending=0 if self.withdrawn else unsent,
