@@ -210,7 +210,7 @@ class Dagster:
         )
         return str(found["partitionBackfillOrError"]["status"])
 
-    def wait_for_backfill(self, backfill_id: str, seconds: float = 400) -> str:
+    def wait_for_backfill(self, backfill_id: str, seconds: float = 600) -> str:
         """The final status of a backfill."""
         self.wait_for(lambda: self.backfill_status(backfill_id) in ENDED, "the backfill", seconds, every=2)
         for run in self.runs(dagster__backfill=backfill_id):
@@ -261,7 +261,7 @@ class Dagster:
         )["runOrError"]
         return dict(found)
 
-    def wait_for_run(self, run_id: str, seconds: float = 200) -> str:
+    def wait_for_run(self, run_id: str, seconds: float = 400) -> str:
         """The final status of a run."""
         final = {"SUCCESS", "FAILURE", "CANCELED"}
         self.wait_for(lambda: self.run(run_id)["status"] in final, f"run {run_id}", seconds)

@@ -51,7 +51,7 @@ def run_spans(runs) -> list[tuple[float, float]]:
 def test_the_pool_limits_deliveries_and_a_slot_is_kept_for_live_loads(home: Home, dagster: Dagster):
     home.posthog.play(slow_posthog())
     backfill = dagster.backfill(DAYS)
-    dagster.wait_for(lambda: len(dagster.runs(dagster__backfill=backfill)) == len(DAYS), "the runs", 120)
+    dagster.wait_for(lambda: len(dagster.runs(dagster__backfill=backfill)) == len(DAYS), "the runs", 240)
     live = dagster.materialize("2021-03-04", tags={"dagster/priority": "10"})
     assert dagster.wait_for_run(live) == "SUCCESS"
     assert dagster.backfill_status(backfill) not in ENDED, "the live load did not wait for the backfill"
@@ -101,14 +101,14 @@ def test_a_killed_run_gives_back_its_place_in_the_pool_and_loses_nothing(home: H
             step["stepKey"] == "posthog_events" and step["startTime"] for step in dagster.run(killed)["stepStats"]
         )
 
-    dagster.wait_for(delivering, "the delivery", 120)
+    dagster.wait_for(delivering, "the delivery", 240)
     os.kill(dagster.wait_for(lambda: worker_of(killed), "the worker", 10), signal.SIGKILL)
     assert dagster.wait_for_run(killed) == "FAILURE"
     home.posthog.play()
     began = time.monotonic()
     again = [dagster.materialize(day), dagster.materialize("2021-03-26"), dagster.materialize("2021-03-04")]
     assert {dagster.wait_for_run(one) for one in again} == {"SUCCESS"}
-    assert time.monotonic() - began < 120, "no place in the pool is lost for ever"
+    assert time.monotonic() - began < 300, "no place in the pool is lost for ever"
     assert dagster.metadata("posthog_events", day)[0]["pending"] == 0
     assert home.posthog.violations() == {}
     slots = dagster.ask('{ instance { concurrencyLimit(concurrencyKey: "posthog_ingest") { activeSlotCount } } }')
@@ -128,7 +128,7 @@ def test_a_run_in_a_terminal_waits_for_the_daemons_run_of_the_day(make_home):
         )
         process = home.start("snowplow-posthog", "load", "2021-03-02")
         assert dagster.wait_for_run(run) == "SUCCESS"
-        assert process.wait(120) == 0
+        assert process.wait(240) == 0
         runs = dagster.runs(dagster__partition="2021-03-02")
     assert len(runs) == 2
     assert most_at_once(delivery_spans(runs)) == 1
