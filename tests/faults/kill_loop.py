@@ -290,9 +290,12 @@ class KillLoop:
 
     def _attribute(self) -> None:
         """Each event that was sent again belongs to the kill between its two copies."""
-        arrivals: defaultdict[str, list[float]] = defaultdict(list)
+        arrivals: defaultdict[tuple[str, str], list[float]] = defaultdict(list)
         for copy in self.posthog.raw():
-            arrivals[copy["uuid"]].append(dt.datetime.fromisoformat(copy["arrived"]).timestamp())
+            # Of an event that lies in two archive objects each has a first copy of its own.
+            arrivals[copy["uuid"], copy["properties"]["snowplow_object"]].append(
+                dt.datetime.fromisoformat(copy["arrived"]).timestamp()
+            )
         ends = [kill for kill in self.verdict.kills if kill.victim != "pool worker"]
         for kill in ends:
             first = kill.at - LOGGED_WITHIN_SECONDS - _SLACK_SECONDS
@@ -301,16 +304,14 @@ class KillLoop:
                 for request in self.posthog.requests()
                 if first <= request["arrived"] / 1e6 <= kill.ended
             )
-        for name, times in arrivals.items():
-            uncaused = 0
+        for times in arrivals.values():
             for earlier, later in itertools.pairwise(sorted(times)):
                 cause = next((one for one in ends if earlier <= one.ended and one.at <= later), None)
                 if cause is None:
-                    uncaused += 1
+                    self.verdict.unexplained += 1
                 else:
                     cause.resent += 1
                     cause.oldest_resent = max(cause.oldest_resent, cause.at - earlier)
-            self.verdict.unexplained += max(0, uncaused - (self.records[name] - 1))
 
 
 def _expected_digest(outcome: Mapped) -> bytes:

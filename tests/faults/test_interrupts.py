@@ -34,7 +34,7 @@ MATERIALIZE = [
     DAY.isoformat(),
 ]  # fmt: skip
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 @dataclass
@@ -111,7 +111,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
         )
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 90.0) -> None:
+def wait_for(condition: Callable[[], bool], seconds: float = 200.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not happen"
