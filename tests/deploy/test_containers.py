@@ -205,17 +205,21 @@ class Cluster:
         files = [self.write(f"{name}.yaml", config_map(name, values)) for name, values in data.items()]
         maps = [option for file in files for option in ("--configmap", file)]
         secrets = {"snowplow-posthog": self.given["secret"], "dagster-postgresql-secret": {"postgresql-password": "x"}}
+        self.clean(secrets)
         try:
             for name, values in secrets.items():
                 self.create_secret(name, values)
             self.podman("play", "kube", *maps, "--network", "host", self.write("pod.yaml", pod))
             yield
         finally:
-            self.podman("pod", "rm", "--force", "run", check=False)
-            # The settings' volume would keep its content for the next pod.
-            self.podman("volume", "rm", "--all", "--force", check=False)
-            for name in secrets:
-                self.podman("secret", "rm", name, check=False)
+            self.clean(secrets)
+
+    def clean(self, secrets):
+        """Nothing of a pod before: the volume of the settings would keep its content."""
+        self.podman("pod", "rm", "--force", "run", check=False)
+        self.podman("volume", "rm", "--all", "--force", check=False)
+        for name in secrets:
+            self.podman("secret", "rm", name, check=False)
 
     def write(self, name, content):
         """A file of YAML; returns its path."""
