@@ -130,7 +130,10 @@ def test_a_run_in_a_terminal_waits_for_the_daemons_run_of_the_day(make_home):
         assert dagster.wait_for_run(run) == "SUCCESS"
         assert process.wait(240) == 0
         runs = dagster.runs(dagster__partition="2021-03-02")
+        posts = sorted(one["run_posts"] for one in dagster.metadata("posthog_events", "2021-03-02"))
     assert len(runs) == 2
-    assert most_at_once(delivery_spans(runs)) == 1
+    # A step ends a little after it gave back the day, so spans of steps may touch; what was sent may not.
+    assert posts[0] == 0, "the one that waited found nothing left to send"
+    assert posts[1] > 0
     totals = home.posthog.totals()
     assert totals["raw_rows"] == totals["merged_rows"] == len(expected_events("2021-03-02")), "nothing was sent twice"
