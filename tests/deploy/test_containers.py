@@ -145,7 +145,7 @@ def test_podman_plays_a_runs_pod_and_it_loads_a_day_from_ceph(cluster, ground):
     assert any(found["Key"].startswith("testing/") for found in logs)
 
 
-def test_terminating_a_run_ends_its_pod_within_a_minute_and_the_next_run_sends_the_rest(cluster, ground):
+def test_terminating_a_run_ends_its_pod_within_a_minute_and_the_next_run_sends_what_is_left(cluster, ground):
     for number in range(8):
         ground.put(f"object-{number}", lines_of(200))
     launched = cluster.launcher.launch("load_day", {"dagster/partition": f"{DAY}"})
@@ -159,7 +159,8 @@ def test_terminating_a_run_ends_its_pod_within_a_minute_and_the_next_run_sends_t
         assert time.monotonic() - asked < 60
         assert cluster.status(launched) == "CANCELED", cluster.podman("logs", "run-dagster")[-4000:]
     stopped = ground.counts()
-    assert 0 < stopped.acknowledged < 1_600
+    assert stopped.acknowledged > 0
+    assert stopped.acknowledged + stopped.pending == 1_600
     launched = cluster.launcher.launch("load_day", {"dagster/partition": f"{DAY}"})
     with cluster.playing(launched):
         cluster.podman("wait", "run-dagster", timeout=200)
