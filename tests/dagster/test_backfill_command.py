@@ -26,4 +26,6 @@ def test_a_failing_day_stops_the_range_and_the_same_command_goes_on(home: Home):
     assert "nothing new: 0 reads, 0 posts" in done.stdout
     days = ("2021-03-01", "2021-03-02", "2021-03-03")
     totals = home.posthog.totals()
-    assert totals["raw_rows"] == totals["merged_rows"] == sum(len(expected_events(day)) for day in days)
+    assert totals["merged_rows"] == sum(len(expected_events(day)) for day in days)
+    # Three records of these days lie in two archive objects each: acknowledged twice, one event in PostHog.
+    assert totals["raw_rows"] == totals["merged_rows"] + 3
