@@ -104,7 +104,8 @@ def test_a_delivery_follows_a_server_that_changes_its_capacity(world: World) -> 
     ended = max(at for at, _, _ in taken)
     # Bodies of up to 2,000 events fit badly into a server that takes a second's worth at once: hence no more.
     assert rate(began + 6, lowered) >= 0.6 * 3000
-    assert rate(lowered + 6, raised) >= 0.5 * 800
+    # Ten seconds at 800/s are four bodies: one more or less is a quarter of the rate (measured 400 to 800/s).
+    assert rate(lowered + 6, raised) >= 0.35 * 800
     # The rate rises again within the minute that is given to it: the last events go at the new capacity.
     assert ended - raised < 60
     assert max(rate(at, at + 4) for at in (ended - 8, ended - 6, ended - 4)) >= 0.6 * 5000
