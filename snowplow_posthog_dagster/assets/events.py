@@ -7,14 +7,12 @@ from snowplow_posthog_dagster.assets.checks import check_results, check_specs, j
 from snowplow_posthog_dagster.assets.graph import GROUP, Graph
 from snowplow_posthog_dagster.assets.metadata import acceptance, accounting_result, counts_metadata, step_metadata
 from snowplow_posthog_dagster.assets.run import LoadConfig, day_load
-from snowplow_posthog_dagster.errors import PausedError
-from snowplow_posthog_dagster.loading.day import DayLoad
 from snowplow_posthog_dagster.loading.pacing_leases import BACKFILL_WEIGHT, LIVE_WEIGHT, shared_pace
 from snowplow_posthog_dagster.loading.reports import StepReport
 from snowplow_posthog_dagster.resources.posthog import PostHogResource
 from snowplow_posthog_dagster.resources.s3 import SnowplowS3Resource
 from snowplow_posthog_dagster.storage.state import DayState
-from snowplow_posthog_dagster.storage.target import check_target, current_pause
+from snowplow_posthog_dagster.storage.target import check_target, refuse_when_paused
 
 COMPLETE = "nothing_left"
 _BACKFILL_TAGS = frozenset({"dagster/backfill", "snowplow_posthog/backfill"})
@@ -59,7 +57,7 @@ def build_events(graph: Graph) -> dg.AssetsDefinition:
         identity, api_key = settings.target_identity, settings.project_api_key
         client = posthog.client(settings)
         with day_load(context, settings, s3.connection(), config, unit="events", lease=True) as load:
-            _refuse_when_paused(load)
+            refuse_when_paused(load.workspace)
             check_target(load.workspace, identity)
             rate = posthog.events_per_second or settings.events_per_second
             weight = BACKFILL_WEIGHT if _BACKFILL_TAGS & context.run.tags.keys() else LIVE_WEIGHT
@@ -86,16 +84,6 @@ def build_events(graph: Graph) -> dg.AssetsDefinition:
         )
 
     return posthog_events
-
-
-def _refuse_when_paused(load: DayLoad) -> None:
-    pause = current_pause(load.workspace)
-    if pause:
-        until = f" until {pause.until}" if pause.until else ""
-        raise PausedError(
-            f"deliveries to target {load.workspace.target!r} are paused{until} by {pause.by}: {pause.reason};"
-            " `snowplow-posthog resume` lets them go on"
-        )
 
 
 def _completeness(report: StepReport, state: DayState, key: dg.AssetKey, partition: str) -> dg.AssetCheckResult:

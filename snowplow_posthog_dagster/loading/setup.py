@@ -1,9 +1,7 @@
 """From settings to the objects that do the work. The CLI and the Dagster resources both come through here."""
 
 import datetime as dt
-from dataclasses import replace
 
-from snowplow_posthog_dagster.errors import SettingsError
 from snowplow_posthog_dagster.loading.blueprint import Blueprint
 from snowplow_posthog_dagster.loading.delivery import DeliveryOptions
 from snowplow_posthog_dagster.loading.transform import TransformOptions
@@ -104,10 +102,3 @@ def delivery_options_of(settings: Settings) -> DeliveryOptions:
         max_refused_share=section.max_refused_share,
         strict_dead_letters=settings.strict_dead_letters,
     )
-
-
-def with_keys(connection: Connection, access_key_id: str | None, secret_access_key: str | None) -> Connection:
-    """The same connection with explicit keys. Raises SettingsError when only one of the two is given."""
-    if bool(access_key_id) != bool(secret_access_key):
-        raise SettingsError("give both an access key id and a secret access key, or neither")
-    return replace(connection, access_key_id=access_key_id, secret_access_key=secret_access_key)
