@@ -42,11 +42,6 @@ MAY_IMPORT = {
 ON_TOP = {"cli", "commands", "definitions"}  # nothing below imports these
 WITHOUT_DAGSTER = {"snowplow", "mapping", "posthog", "storage", "loading", "sandbox", "generator", "errors"}
 LARGEST_MODULE = 400
-# Longer on purpose, with the reason.
-LARGE_MODULES = {
-    f"{PACKAGE}/mapping/properties.py": "one table of columns and properties, read from top to bottom",
-    f"{PACKAGE}/sandbox/hogql.py": "a small query language: its grammar beside what each construct means",
-}
 
 
 def modules() -> list[Path]:
@@ -129,9 +124,7 @@ def test_importing_a_pure_part_does_not_load_dagster(statement):
 
 def test_modules_stay_small_enough_to_read():
     lengths = {str(path.relative_to(REPOSITORY)): len(path.read_text().splitlines()) for path in modules()}
-    assert {
-        name: length for name, length in lengths.items() if length > LARGEST_MODULE and name not in LARGE_MODULES
-    } == {}
+    assert {name: length for name, length in lengths.items() if length > LARGEST_MODULE} == {}
 
 
 def test_dg_and_the_workspace_agree_on_the_code_location():
