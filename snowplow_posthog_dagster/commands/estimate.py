@@ -8,10 +8,11 @@ from rich.filesize import decimal
 from rich.table import Table
 
 from snowplow_posthog_dagster.commands.days import From, To, days_between, logged_days, the_workspace
-from snowplow_posthog_dagster.commands.terminal import err, friendly_errors, out, settings
+from snowplow_posthog_dagster.commands.terminal import err, forgotten_people, friendly_errors, out, settings
 from snowplow_posthog_dagster.loading import estimate as estimating
 from snowplow_posthog_dagster.loading.estimate import Estimate
-from snowplow_posthog_dagster.loading.setup import archive_of, connection_of, mapper_of
+from snowplow_posthog_dagster.loading.setup import archive_of, connection_of
+from snowplow_posthog_dagster.mapping.mapper import Mapper
 from snowplow_posthog_dagster.settings import Settings
 from snowplow_posthog_dagster.storage.day_log import DayLog
 
@@ -32,7 +33,7 @@ def estimate(
         objects = [found for listing in listings.values() for found in listing]
         sample = estimating.read_objects(
             archive,
-            mapper_of(current),
+            Mapper(current.file.mapping, privacy_secret=current.privacy_secret, forgotten=forgotten_people(current)),
             estimating.choose(objects, read),
             now_milliseconds=time.time_ns() // 1_000_000,
             max_record_bytes=section.max_record_bytes,

@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 
 from snowplow_posthog_dagster.commands.preview import records_at
-from snowplow_posthog_dagster.commands.terminal import err, friendly_errors, out, settings
+from snowplow_posthog_dagster.commands.terminal import err, forgotten_people, friendly_errors, out, settings
 from snowplow_posthog_dagster.errors import SettingsError
 from snowplow_posthog_dagster.mapping import table as mapping_table
 from snowplow_posthog_dagster.mapping.difference import Difference, compare
@@ -55,9 +55,9 @@ def _list(current: Settings, *, as_json: bool) -> None:
 
 
 def _difference(current: Settings, other: Path, place: str, limit: int) -> Difference:
-    secret = current.privacy_secret
-    old = Mapper(current.file.mapping, privacy_secret=secret)
-    new = Mapper(load_file(other).mapping, privacy_secret=secret)
+    secret, forgotten = current.privacy_secret, forgotten_people(current)
+    old = Mapper(current.file.mapping, privacy_secret=secret, forgotten=forgotten)
+    new = Mapper(load_file(other).mapping, privacy_secret=secret, forgotten=forgotten)
     records = (record for _, record in records_at(current, place) if isinstance(record, Record))
     found = compare(old, new, itertools.islice(records, limit))
     if old.identity_version != new.identity_version:

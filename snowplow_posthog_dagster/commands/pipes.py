@@ -1,6 +1,7 @@
 """`parse` and `map`: archive bytes in, JSON lines out, for pipes and for looking closely.
 
-Nothing is sent and no bucket is touched. Counts go to standard error, so that standard output is data only.
+Nothing is sent and nothing is written to a bucket; `map` reads the workspace's list of forgotten people, if there is
+a workspace, so that it gives what a load would send. Counts go to standard error, so that standard output is data only.
 """
 
 import sys
@@ -11,9 +12,9 @@ from typing import IO, Annotated, Any
 import orjson
 import typer
 
-from snowplow_posthog_dagster.commands.terminal import err, friendly_errors, settings
+from snowplow_posthog_dagster.commands.terminal import err, forgotten_people, friendly_errors, settings
 from snowplow_posthog_dagster.errors import BrokenObjectError
-from snowplow_posthog_dagster.loading.setup import mapper_of
+from snowplow_posthog_dagster.mapping.mapper import Mapper
 from snowplow_posthog_dagster.mapping.outcome import Filtered, Mapped
 from snowplow_posthog_dagster.snowplow.bad_rows import bad_row
 from snowplow_posthog_dagster.snowplow.lines import records
@@ -52,10 +53,13 @@ def map_(
     dead_letters: DeadLetters = None,
     day: Annotated[str, typer.Option(help="The archive day to write into the events.")] = "preview",
 ) -> None:
-    """One JSON line per PostHog event, as it would be sent under the settings."""
+    """One JSON line per PostHog event, as it would be sent under the settings, without forgotten people."""
     current = settings()
     with friendly_errors():
-        to_event = mapper_of(current).for_object(object_id="preview", archive_day=day)
+        mapper = Mapper(
+            current.file.mapping, privacy_secret=current.privacy_secret, forgotten=forgotten_people(current)
+        )
+        to_event = mapper.for_object(object_id="preview", archive_day=day)
 
     def step(record: Record) -> bytes | Filtered | Rejected:
         outcome = to_event(record)

@@ -16,9 +16,10 @@ from rich.table import Table
 
 from snowplow_posthog_dagster.commands.pipes import chunks_of
 from snowplow_posthog_dagster.commands.profile import show_profile
-from snowplow_posthog_dagster.commands.terminal import err, friendly_errors, out, settings
+from snowplow_posthog_dagster.commands.terminal import err, forgotten_people, friendly_errors, out, settings
 from snowplow_posthog_dagster.errors import SettingsError
-from snowplow_posthog_dagster.loading.setup import archive_of, connection_of, mapper_of
+from snowplow_posthog_dagster.loading.setup import archive_of, connection_of
+from snowplow_posthog_dagster.mapping.mapper import Mapper
 from snowplow_posthog_dagster.mapping.outcome import Filtered, Mapped
 from snowplow_posthog_dagster.settings import Settings
 from snowplow_posthog_dagster.snowplow.columns import COLUMNS
@@ -53,7 +54,10 @@ def preview(
             show_profile(current, (record for _, record in records_at(current, place)), most)
         return
     with friendly_errors():
-        to_event = mapper_of(current).for_object(object_id="preview", archive_day="preview")
+        mapper = Mapper(
+            current.file.mapping, privacy_secret=current.privacy_secret, forgotten=forgotten_people(current)
+        )
+        to_event = mapper.for_object(object_id="preview", archive_day="preview")
         chosen = ((name, record) for name, record in records_at(current, place) if line is None or record.line == line)
         shown = 0
         for name, record in itertools.islice(chosen, limit):

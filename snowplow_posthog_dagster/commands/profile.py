@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 
 from rich.table import Table
 
-from snowplow_posthog_dagster.commands.terminal import err, out
+from snowplow_posthog_dagster.commands.terminal import err, forgotten_people, out
 from snowplow_posthog_dagster.mapping.profile import Profile, Report
 from snowplow_posthog_dagster.settings import Settings
 from snowplow_posthog_dagster.snowplow.record import Record, Rejected
@@ -15,7 +15,7 @@ _SHOWN = 15
 
 def show_profile(current: Settings, records: Iterable[Record | Rejected], most: int) -> None:
     """Count at most so many records under the settings, and print the report."""
-    profile = Profile(current.file.mapping, current.privacy_secret)
+    profile = Profile(current.file.mapping, current.privacy_secret, forgotten_people(current))
     for record in itertools.islice(records, most):
         profile.add(record)
     report = profile.report()

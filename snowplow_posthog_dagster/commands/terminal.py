@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from snowplow_posthog_dagster.errors import SnowplowPostHogError
+from snowplow_posthog_dagster.loading.setup import connection_of, forgotten_of
 from snowplow_posthog_dagster.settings import Settings, load
 from snowplow_posthog_dagster.storage.counts import Counts
 
@@ -38,6 +39,17 @@ def settings() -> Settings:
     """The settings of the environment, or the end of the command with what is wrong."""
     with friendly_errors():
         return load()
+
+
+def forgotten_people(current: Settings) -> frozenset[str]:
+    """The people whom a load would leave out; says so when there is no workspace that could tell.
+
+    Raises StorageUnavailableError, SettingsError: a list that cannot be read is not taken for an empty one.
+    """
+    found = forgotten_of(current, connection_of(current))
+    if found is None:
+        err.print("SNOWPLOW_POSTHOG_WORKSPACE is not set: the list of forgotten people is not applied.")
+    return found or frozenset()
 
 
 def announce_sending(current: Settings, what: str, *, yes: bool) -> None:

@@ -34,6 +34,15 @@ def workspace_of(settings: Settings, connection: Connection) -> Workspace:
     return workspace
 
 
+def forgotten_of(settings: Settings, connection: Connection) -> frozenset[str] | None:
+    """Digests of the ids of forgotten people, None when no workspace is set. Writes nothing, the layout neither."""
+    if settings.environment.snowplow_posthog_workspace is None:
+        return None
+    name, prefix = settings.workspace_place
+    workspace = Workspace(Bucket(connect(connection), name), prefix, settings.environment.posthog_target)
+    return Suppressed(workspace, settings.privacy_secret).hmacs()
+
+
 def mapper_of(settings: Settings, workspace: Workspace | None = None) -> Mapper:
     """The mapping under these settings; with a workspace it keeps forgotten people out, as every load does."""
     secret = settings.privacy_secret

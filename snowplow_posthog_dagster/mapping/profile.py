@@ -7,7 +7,7 @@ over a file answers what another policy would send. Nothing is sent and nothing 
 import datetime as dt
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -62,6 +62,8 @@ class Profile:
 
     settings: MappingSettings
     privacy_secret: bytes | None = None
+    forgotten: Container[str] = frozenset()
+    """Digests of the ids of forgotten people, whom no policy sends."""
     _records: int = 0
     _dead_letters: int = 0
     _filtered: Counter[str] = field(default_factory=Counter)
@@ -89,9 +91,8 @@ class Profile:
         self._samples = {percent: compile_sample(Sample(percent=percent)) for percent in SAMPLES}
 
     def _mapping(self, settings: MappingSettings) -> Any:
-        return Mapper(settings, privacy_secret=self.privacy_secret).for_object(
-            object_id="profile", archive_day="profile"
-        )
+        mapper = Mapper(settings, privacy_secret=self.privacy_secret, forgotten=self.forgotten)
+        return mapper.for_object(object_id="profile", archive_day="profile")
 
     def add(self, record: Record | Rejected) -> None:
         """Count one record, or what the reader of lines could not take for one."""

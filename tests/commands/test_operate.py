@@ -13,6 +13,7 @@ from snowplow_posthog_dagster.cli import app
 from snowplow_posthog_dagster.sandbox.client import StandInClient
 from snowplow_posthog_dagster.sandbox.faults import Fault
 from snowplow_posthog_dagster.storage.entries import Done
+from snowplow_posthog_dagster.storage.suppressed import suppress
 from tests.ground import DAY, Ground, lines_of, user_line
 
 TODAY = dt.datetime.now(dt.UTC).date()
@@ -280,3 +281,22 @@ def test_a_profile_shows_what_an_analyst_would_get(typed: Typed) -> None:
     assert "2 records" in typed("preview", f"{DAY}T05", "--profile").output
     nothing = typed("preview", "2022-07-01", "--profile")
     assert nothing.exit_code == 1 and "nothing lies at" in nothing.output
+
+
+def test_what_is_only_shown_leaves_forgotten_people_out_as_a_load_does(typed: Typed, tmp_path: Path) -> None:
+    typed.ground.environment = {"SNOWPLOW_POSTHOG_PRIVACY_SECRET": "a secret of the tests"}
+    key = typed.ground.put("a", [user_line("ann"), user_line("bob"), *lines_of(1, user_id="cid")])
+    (file := tmp_path / "a.tsv").write_bytes(user_line("ann") + b"\n" + user_line("bob") + b"\n")
+    (tmp_path / "other.yaml").write_text("mapping: {properties: {drop: [app_id]}}\n")
+    assert "2 records, 2 good, 0 filtered" in typed("map", f"{file}").output
+    suppress(typed.ground.workspace, ["ann"], secret=b"a secret of the tests", by="me")
+    mapped = typed("map", f"{file}")
+    assert "2 records, 1 good, 1 filtered" in mapped.output and '"ann"' not in mapped.output
+    assert "filtered by the rule forgotten" in typed("preview", key).output
+    assert "2 events of 2 users" in typed("preview", key, "--profile").output
+    assert "1 the same" in typed("fields", key, "--diff", "other.yaml").output
+    estimated = typed("estimate", "--from", f"{DAY}", "--to", f"{DAY}").output
+    assert "1, 0" in estimated, "one filtered, no dead letters"
+    typed.ground.environment["SNOWPLOW_POSTHOG_PRIVACY_SECRET"] = "another secret"
+    refused = typed("map", f"{file}")
+    assert refused.exit_code == 1 and "forgotten under another" in refused.output

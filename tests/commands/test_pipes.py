@@ -65,3 +65,9 @@ def test_a_reader_that_leaves_early_is_no_failure() -> None:
         ["/bin/bash", "-o", "pipefail", "-c", command], capture_output=True, check=False, timeout=60
     )
     assert b"Traceback" not in result.stderr
+
+
+def test_map_says_when_no_workspace_can_tell_who_was_forgotten() -> None:
+    result = run("map", str(DATA / "gitlab_struct_event.tsv"))
+    assert b"SNOWPLOW_POSTHOG_WORKSPACE is not set: the list of forgotten people is not applied." in result.stderr
+    assert b"forgotten" not in run("parse", str(DATA / "gitlab_struct_event.tsv")).stderr
