@@ -5,16 +5,29 @@ missing, the test is skipped on a laptop and fails in CI.
 """
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.ground import ground, ground_posthog, s3_environment
+from tests.integration.conftest import postgres_server
 from tests.integration.servers.presence import PARTS, require, require_part
 
-__all__ = ["ground", "ground_posthog", "s3_environment"]
+__all__ = ["ground", "ground_posthog", "postgres_server", "s3_environment"]
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The tests of Dagster as a whole run on the storage of a laptop or on that of production."""
+    parser.addoption(
+        "--storage",
+        choices=("sqlite", "postgres"),
+        default="sqlite",
+        help="where the Dagster instances of tests/dagster and tests/automation keep their runs",
+    )
 
 
 def pytest_configure() -> None:
@@ -32,6 +45,18 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     for name in PARTS:
         if item.get_closest_marker(name) is not None:
             require_part(name)
+
+
+@pytest.fixture(scope="session")
+def instance_storage(request: pytest.FixtureRequest) -> Callable[[], dict[str, Any]]:
+    """Makes the part of a dagster.yaml that says where a new instance keeps its runs, by the option `--storage`.
+
+    Empty for SQLite, which is Dagster's default; for PostgreSQL a new database, whose tables Dagster makes itself.
+    """
+    if request.config.getoption("--storage") == "sqlite":
+        return dict
+    server = request.getfixturevalue("postgres_server")
+    return lambda: {"storage": server.new_database().dagster_storage}
 
 
 @pytest.fixture(scope="session")

@@ -2,9 +2,10 @@
 
 import datetime as dt
 import gzip
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import boto3
@@ -153,7 +154,12 @@ def posthog() -> Iterator[StandInClient]:
 
 
 @pytest.fixture
-def world(s3: dict[str, str], posthog: StandInClient, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+def world(
+    s3: dict[str, str],
+    posthog: StandInClient,
+    instance_storage: Callable[[], dict[str, Any]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[World]:
     """A fresh target with empty buckets, and no fault in PostHog."""
     for name, value in s3.items():
         monkeypatch.setenv(name, value)
@@ -166,7 +172,7 @@ def world(s3: dict[str, str], posthog: StandInClient, monkeypatch: pytest.Monkey
         posthog_project_api_key=posthog.project_api_key,
         posthog_project_id="1",
     )
-    with dg.instance_for_test() as instance:
+    with dg.instance_for_test(overrides=instance_storage()) as instance:
         for bucket in names:
             boto3.client("s3").create_bucket(Bucket=bucket)
         yield World(Settings(environment, SettingsFile()), instance, posthog)

@@ -4,8 +4,9 @@ The assets have the project's names and fail on request; the sensors are the pro
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -120,8 +121,8 @@ def slack() -> Iterator[SlackServer]:
 
 
 @pytest.fixture
-def desk(slack: SlackServer) -> Iterator[Desk]:
-    with dg.instance_for_test() as instance:
+def desk(slack: SlackServer, instance_storage: Callable[[], dict[str, Any]]) -> Iterator[Desk]:
+    with dg.instance_for_test(overrides=instance_storage()) as instance:
         yield Desk(instance, slack)
 
 

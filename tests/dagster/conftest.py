@@ -1,6 +1,7 @@
 """One sandbox and one `dagster dev` for the tests that only look; tests that change the instance make their own."""
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -19,7 +20,9 @@ def settings_of(home: Home) -> Settings:
 
 
 @pytest.fixture(scope="session")
-def make_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], Home]]:
+def make_home(
+    tmp_path_factory: pytest.TempPathFactory, instance_storage: Callable[[], dict[str, Any]]
+) -> Iterator[Callable[[], Home]]:
     """Makes sandboxes with the sample archive in them; all are stopped at the end."""
     started: list[Sandbox] = []
 
@@ -28,6 +31,8 @@ def make_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[],
         sandbox.up()
         started.append(sandbox)
         home = Home(sandbox)
+        storage = instance_storage()
+        home.instance_settings(lambda content: content.update(storage))
         with pytest.MonkeyPatch.context() as patch:
             for name, value in home.environment.items():
                 if name.startswith("AWS_"):

@@ -16,6 +16,11 @@ def test_dagster_dev_finds_the_location_by_workspace_yaml(dagster):
     assert {node["groupName"] for node in assets.values()} == {"snowplow_to_posthog"}
 
 
+def test_its_runs_are_kept_where_the_option_says(dagster, pytestconfig):
+    told = dagster.ask("{ instance { info } }")["instance"]["info"]
+    assert ("PostgresStorage" in told) is (pytestconfig.getoption("--storage") == "postgres")
+
+
 def test_three_days_reach_posthog_each_in_its_own_run(home, dagster):
     backfill = dagster.backfill(DAYS)
     assert dagster.wait_for_backfill(backfill) == "COMPLETED_SUCCESS"

@@ -4,8 +4,10 @@ import shutil
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
+from uuid import uuid4
 
 from tests.integration.servers.processes import free_port, run, server_folder, start, stop, wait_until
 
@@ -23,6 +25,19 @@ class PostgresServer:
     def url(self) -> str:
         """For SQLAlchemy 2.1, which takes a bare `postgresql://` for psycopg 3: hence the driver's name."""
         return f"postgresql+psycopg2://{self.user}@{self.host}:{self.port}/{self.database}"
+
+    def new_database(self) -> "PostgresServer":
+        """The same server with another database, empty."""
+        made = replace(self, database=f"dagster_{uuid4().hex[:12]}")
+        programs = postgres_programs()
+        run([f"{programs}/createdb", "-h", self.host, "-p", str(self.port), "-U", self.user, made.database])
+        return made
+
+    @property
+    def dagster_storage(self) -> dict[str, Any]:
+        """The section `storage` of a dagster.yaml; nothing here asks for a password."""
+        place = {"hostname": self.host, "port": self.port, "username": self.user, "db_name": self.database}
+        return {"postgres": {"postgres_db": {"scheme": "postgresql+psycopg2", "password": "not asked for", **place}}}
 
 
 def postgres_programs() -> Path | None:
