@@ -1,5 +1,7 @@
 """Apps: screen, version, device and network from the entities of Snowplow's mobile trackers; and the tracker."""
 
+from functools import lru_cache
+
 from snowplow_posthog_dagster.mapping.columns import Columns
 from snowplow_posthog_dagster.mapping.identity import Found
 from snowplow_posthog_dagster.mapping.properties import Properties
@@ -47,11 +49,16 @@ def describe_screen_view(properties: Properties, data: Data) -> None:
 
 def describe_library(columns: Columns, properties: Properties) -> None:
     """Set which tracker made the event."""
-    library, _, version = columns.v_tracker.partition("-")
-    if library:
-        properties["$lib"] = f"snowplow-{library}"
-        if version:
-            properties["$lib_version"] = version
+    properties.update(_library(columns.v_tracker))
+
+
+@lru_cache(1024)
+def _library(tracker: str) -> Properties:
+    """What a tracker's name says; there are few of them, and each is taken apart once."""
+    library, _, version = tracker.partition("-")
+    if not library:
+        return {}
+    return {"$lib": f"snowplow-{library}"} | ({"$lib_version": version} if version else {})
 
 
 def _describe_device(properties: Properties, mobile: Data) -> None:

@@ -57,36 +57,27 @@ NOTHING: Agent = ("", None, "", "", "", "", "")
 def describe_browser(columns: Columns, properties: Properties, found: Found, *, parse_user_agent: bool) -> None:
     """Set what the sources know, the better source first."""
     yauaa = found.get(YAUAA)
-    if yauaa:
-        _apply(properties, *_from_yauaa(yauaa))
-        if "$browser" in properties and "$os" in properties and "$device_type" in properties:
-            return
+    if yauaa and _apply(properties, _from_yauaa(yauaa)):
+        return
     parsed = found.get(UA_PARSER)
     if parsed:
-        _apply(properties, *_from_ua_parser(parsed, columns.useragent))
+        _apply(properties, _from_ua_parser(parsed, columns.useragent))
     if columns.br_name or columns.os_name or columns.dvce_type:
-        _apply(properties, *_from_columns(columns))
+        _apply(properties, _from_columns(columns))
     if parse_user_agent and columns.useragent and not (yauaa or parsed or "$browser" in properties):
-        _apply(properties, *_from_user_agent(columns.useragent))
+        _apply(properties, _from_user_agent(columns.useragent))
 
 
-def _apply(
-    properties: Properties,
-    browser: str,
-    browser_version: float | None,
-    os: str,
-    os_version: str,
-    kind: str,
-    device: str,
-    manufacturer: str,
-) -> None:
-    """Fill what is still missing; a version only with the name that it belongs to."""
+def _apply(properties: Properties, agent: Agent) -> bool:
+    """Fill what is still missing, a version only with the name that it belongs to; whether the source knew all."""
+    browser, browser_version, os, os_version, kind, device, manufacturer = agent
     if os and "$os" not in properties:
         properties["$os"] = os
         if os_version:
             properties["$os_version"] = os_version
     if browser and "$browser" not in properties:
-        properties["$browser"] = ON_IOS.get(browser, browser) if properties.get("$os") == "iOS" else browser
+        on_ios = properties.get("$os") == "iOS"
+        properties["$browser"] = ON_IOS.get(browser, browser) if on_ios else browser
         if browser_version is not None:
             properties["$browser_version"] = browser_version
     if kind:
@@ -95,6 +86,7 @@ def _apply(
         properties.setdefault("$device", device)
     if manufacturer:
         properties.setdefault("$device_manufacturer", manufacturer)
+    return bool(browser and os and kind)
 
 
 def _from_yauaa(data: Data) -> Agent:

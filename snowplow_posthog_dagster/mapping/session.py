@@ -9,6 +9,7 @@ construction, no state is needed, and start, end and duration stay right because
 price is that a session over midnight becomes two. The other 74 bits are the first of SHA-256 of Snowplow's id.
 """
 
+from functools import lru_cache
 from hashlib import sha256
 
 from snowplow_posthog_dagster.mapping.columns import Columns
@@ -41,7 +42,13 @@ def snowplow_session(columns: Columns, found: Found) -> str:
 def session_uuid(session: str, timestamp: int) -> str:
     """The UUIDv7 of a session on the day of a timestamp in milliseconds."""
     digits = sha256(session.encode()).hexdigest()
-    midnight = f"{timestamp - timestamp % DAY_MS:012x}"
     # The first 12 bits stand beside the version, the next 62 behind the variant.
-    tail = f"{int(digits[3:19], 16) >> 2 & _LOW_BITS | _VARIANT:016x}"
-    return f"{midnight[:8]}-{midnight[8:]}-7{digits[:3]}-{tail[:4]}-{tail[4:]}"
+    tail = "%016x" % (int(digits[3:19], 16) >> 2 & _LOW_BITS | _VARIANT)  # noqa: UP031 - half the time of an f-string
+    return f"{_midnight(timestamp // DAY_MS)}-7{digits[:3]}-{tail[:4]}-{tail[4:]}"
+
+
+@lru_cache(64)
+def _midnight(day: int) -> str:
+    """The time that a UUIDv7 begins with: 00:00 UTC of a day, counted since 1970."""
+    digits = f"{day * DAY_MS:012x}"
+    return f"{digits[:8]}-{digits[8:]}"

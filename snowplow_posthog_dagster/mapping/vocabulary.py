@@ -217,15 +217,19 @@ def system_version(system: str, version: Any) -> str:
     return version if version[:1].isdigit() else ""
 
 
-@lru_cache(_CACHED)
 def version_number(version: Any) -> float | int | None:
     """Major and minor version as a number, which posthog-js sends: `15.10.1` -> 15.1, `120.0.6099` -> 120."""
     if not isinstance(version, str):
         return None
-    major, _, rest = version.removeprefix(">=").strip().partition(".")
+    return _number(".".join(version.split(".", 2)[:2]))
+
+
+@lru_cache(_CACHED)
+def _number(version: str) -> float | int | None:
+    """The number of `major.minor`: of these there are few, whatever the builds behind them."""
+    major, _, minor = version.removeprefix(">=").strip().partition(".")
     if not (major.isdigit() and major.isascii()) or len(major) > 6:
         return None
-    minor = rest.partition(".")[0]
     if not (minor.isdigit() and minor.isascii()) or len(minor) > 6 or int(minor) == 0:
         return int(major)
     return float(f"{major}.{minor}")
