@@ -27,6 +27,8 @@ from tests.faults.world import connection_of
 
 DAY = dt.date(2022, 6, 6)
 EVENTS = 24_000
+SLOW_EVENTS = 1_600
+SLOW_RATE = 50.0
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 LOAD = ["-m", "snowplow_posthog_dagster.cli", "load", DAY.isoformat(), "--now"]
 MATERIALIZE = [
@@ -46,6 +48,11 @@ class Site:
     workspace: Workspace
     archive: Archive
     uuids: set[str]
+    settings: Path
+
+    def pace(self, events_per_second: float | None) -> None:
+        """The cap of the runs that start from now on."""
+        self.settings.write_text(yaml.safe_dump({"delivery": {"events_per_second": events_per_second}}))
 
     def start(self, arguments: list[str], mark: str) -> "subprocess.Popen[bytes]":
         """Start a command in this deployment."""
@@ -76,39 +83,55 @@ class Site:
         assert self.posthog.violations() == {}
 
 
-@pytest.fixture
-def site(tmp_path: Path) -> Iterator[Site]:
-    """A day of generated events, paced so that a delivery takes about eight seconds."""
+@contextlib.contextmanager
+def deployed(folder: Path, *, events: int, records_per_object: int, events_per_second: float) -> Iterator[Site]:
+    """A day of generated events in an archive, and a deployment that may send so many a second."""
     for bucket in ("archive", "workspace"):
-        (tmp_path / "s3" / bucket).mkdir(parents=True)
-    (tmp_path / "home").mkdir()
-    settings = tmp_path / "settings.yaml"
-    settings.write_text(yaml.safe_dump({"delivery": {"events_per_second": 3000.0}}))
+        (folder / "s3" / bucket).mkdir(parents=True)
+    (folder / "home").mkdir()
     generator = GeneratorSettings(
-        start=dt.datetime.combine(DAY, dt.time(), dt.UTC), hours=24, events=EVENTS, records_per_object=1000, late=0
-    )
-    generate(generator, FolderSink(tmp_path / "s3" / "archive"), tmp_path / "truth")
-    with running_s3(tmp_path / "s3") as s3, running_posthog() as posthog:
+        start=dt.datetime.combine(DAY, dt.time(), dt.UTC), hours=24, events=events,
+        records_per_object=records_per_object, late=0,
+    )  # fmt: skip
+    generate(generator, FolderSink(folder / "s3" / "archive"), folder / "truth")
+    with running_s3(folder / "s3") as s3, running_posthog() as posthog:
         client = connect(connection_of(s3))
         environment = {
             **s3,
             "AWS_S3_SNOWPLOW_BUCKET": "archive",
             "SNOWPLOW_POSTHOG_WORKSPACE": "s3://workspace/posthog",
-            "SNOWPLOW_POSTHOG_SETTINGS": str(settings),
+            "SNOWPLOW_POSTHOG_SETTINGS": str(folder / "settings.yaml"),
             "POSTHOG_HOST": posthog.host,
             "POSTHOG_PROJECT_API_KEY": posthog.project_api_key,
             "POSTHOG_PROJECT_ID": "1",
             "POSTHOG_BACKFILL_START_DATE": "2022-06-01",
-            "DAGSTER_HOME": str(tmp_path / "home"),
+            "DAGSTER_HOME": str(folder / "home"),
             "PYTHONPATH": str(REPOSITORY),
         }
-        yield Site(
+        made = Site(
             environment,
             posthog,
             Workspace(Bucket(client, "workspace"), "posthog/", "default"),
             Archive(Bucket(client, "archive"), (ArchiveEntry("output/"),)),
-            set(read_uuids(tmp_path / "truth")),
+            set(read_uuids(folder / "truth")),
+            folder / "settings.yaml",
         )
+        made.pace(events_per_second)
+        yield made
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    """Paced so that a delivery takes about eight seconds."""
+    with deployed(tmp_path, events=EVENTS, records_per_object=1000, events_per_second=3000.0) as made:
+        yield made
+
+
+@pytest.fixture
+def slow_site(tmp_path: Path) -> Iterator[Site]:
+    """Small objects under a small cap: a body of at most a hundred events every two seconds, for half a minute."""
+    with deployed(tmp_path, events=SLOW_EVENTS, records_per_object=50, events_per_second=SLOW_RATE) as made:
+        yield made
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 200.0) -> None:
@@ -119,12 +142,14 @@ def wait_for(condition: Callable[[], bool], seconds: float = 200.0) -> None:
 
 
 @contextlib.contextmanager
-def running(site: Site, arguments: list[str], name: str) -> Iterator[tuple["subprocess.Popen[bytes]", str]]:
-    """A run that is sending already."""
+def running(
+    site: Site, arguments: list[str], name: str, *, sent: int = 2000
+) -> Iterator[tuple["subprocess.Popen[bytes]", str]]:
+    """A run that has sent more than so many events already."""
     mark = f"{name}-{os.getpid()}-{time.time_ns()}"
     process = site.start(arguments, mark)
     try:
-        wait_for(lambda: site.posthog.progress()["raw_rows"] > 2000 or process.poll() is not None)
+        wait_for(lambda: site.posthog.progress()["raw_rows"] > sent or process.poll() is not None)
         assert process.poll() is None, process.communicate()[1].decode()[-2000:]
         yield process, mark
     finally:
@@ -160,6 +185,36 @@ def test_a_signal_ends_a_run_within_seconds_and_its_log_agrees_with_posthog(
     assert acknowledged == site.posthog.raw_rows(), "bodies in flight were answered and logged"
     finish(site)
     site.assert_complete()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "number"),
+    [(LOAD, signal.SIGINT), (MATERIALIZE, signal.SIGTERM)],
+    ids=["Ctrl-C of load", "SIGTERM of materialize"],
+)
+def test_an_interrupted_run_under_a_small_cap_sends_nothing_more_and_the_next_one_sends_the_rest(
+    slow_site: Site, arguments: list[str], number: int
+) -> None:
+    with running(slow_site, arguments, "paced", sent=250) as (process, mark):
+        process.send_signal(number)
+        began = time.time()
+        wait_for(lambda: not slow_site.held(), 20)
+        left = time.time()
+        assert left - began < 5
+        process.wait(30)
+        wait_for(lambda: not processes_of(mark), 10)
+    time.sleep(max(0.0, left + 8 - time.time()))
+    arrived = [request["arrived"] / 1e6 for request in slow_site.posthog.requests()]
+    assert len([moment for moment in arrived if moment < began]) >= 3
+    assert len([moment for moment in arrived if moment >= began]) <= 1, "only a body that was on its way"
+    assert not [moment for moment in arrived if moment > left], "eight more seconds were four bodies' worth"
+    counts = slow_site.counts()
+    assert counts.acknowledged == slow_site.posthog.raw_rows() < counts.mapped / 2
+    assert counts.acknowledged + counts.pending == counts.mapped
+    slow_site.pace(None)
+    finish(slow_site)
+    slow_site.assert_complete()
+    assert slow_site.posthog.raw_rows() == counts.mapped, "nothing was sent twice"
 
 
 @pytest.mark.parametrize("victim", ["run worker", "step"])
