@@ -46,6 +46,7 @@ _LOG_PATIENCE_SECONDS = 120.0
 _GRACE_SECONDS = 3.0
 _LOOK_SECONDS = 0.1
 _FEW_REFUSED = 10
+_ERRORS_KEPT = 100
 _SETTLED = {Verdict.ACKNOWLEDGED, Verdict.REFUSED, Verdict.SPLIT}
 
 StillWanted = Callable[[OpenBatch], Ranges]
@@ -76,6 +77,7 @@ class DeliveryReport:
     bytes_sent: int = 0
     post_seconds: list[float] = field(default_factory=list)
     statuses: dict[int, int] = field(default_factory=dict)
+    errors_at: list[str] = field(default_factory=list)
     batches_read: int = 0
     last_words: str = ""
 
@@ -91,6 +93,7 @@ class DeliveryReport:
             events=self.events_acknowledged,
             refused=self.events_refused,
             statuses={str(status): count for status, count in sorted(self.statuses.items())},
+            errors_at=self.errors_at[-_ERRORS_KEPT:],
             last_words=self.last_words,
         )
 
@@ -325,6 +328,8 @@ class Delivery:
             report.retries += retry
             report.bytes_sent += size
             report.statuses[answer.status] = report.statuses.get(answer.status, 0) + 1
+            if answer.status >= 500:
+                report.errors_at.append(timestamp_text())
             if answer.verdict is not Verdict.ACKNOWLEDGED:
                 report.last_words = f"{answer.status} {answer.words}"
 

@@ -84,6 +84,7 @@ class _Tally:
     raw_bytes: int = 0
     filtered: Counter[str] = field(default_factory=Counter)
     notes: Counter[str] = field(default_factory=Counter)
+    reasons: Counter[str] = field(default_factory=Counter)
     taken: Counter[str] = field(default_factory=Counter)
     dropped: Counter[str] = field(default_factory=Counter)
     oldest: str = ""
@@ -120,7 +121,7 @@ def transform_object(found: ArchiveObject, source: Source, job: TransformJob, *,
             tally.records += 1
             tally.raw_bytes += len(record.raw) + 1
             if isinstance(record, Rejected):
-                letters.add(_letter(record, found, job))
+                letters.add(_letter(record, found, job, tally))
                 continue
             if repeats.seen(record.raw):
                 tally.repeats += 1
@@ -137,7 +138,7 @@ def transform_object(found: ArchiveObject, source: Source, job: TransformJob, *,
                 tally.filtered[outcome.rule] += 1
                 tally.dropped[app] += 1
             else:
-                letters.add(_letter(outcome, found, job))
+                letters.add(_letter(outcome, found, job, tally))
         last = builder.finish()
         if last is not None:
             uploads.put(last, here=True)
@@ -155,8 +156,8 @@ def _count_mapped(tally: _Tally, outcome: Mapped, app: str, arrival: str) -> Non
     tally.newest = max(tally.newest, arrival)
 
 
-def _letter(rejected: Rejected, found: ArchiveObject, job: TransformJob) -> dict[str, object]:
-    return bad_row(
+def _letter(rejected: Rejected, found: ArchiveObject, job: TransformJob, tally: _Tally) -> dict[str, object]:
+    letter = bad_row(
         rejected,
         bucket=found.bucket,
         key=found.key,
@@ -164,6 +165,15 @@ def _letter(rejected: Rejected, found: ArchiveObject, job: TransformJob) -> dict
         day=job.day,
         payload=not job.options.strict_dead_letters,
     )
+    tally.reasons[short_reason(str(letter["reason"]))] += 1
+    return letter
+
+
+def short_reason(reason: str) -> str:
+    """The kind of a dead letter and the first wrong column, `RowDecodingError: txn_id`: few enough to be labels."""
+    kind, _, words = reason.partition(": ")
+    column = words.partition(":")[0]
+    return f"{kind}: {column}" if column.isidentifier() else kind
 
 
 def note_of(batch: Batch) -> BatchNote:
@@ -246,6 +256,7 @@ def _result(
         dead_letter_file=letters.write(),
         apps={app: [tally.taken[app], tally.dropped[app]] for app in apps},
         notes=dict(sorted(tally.notes.items())),
+        reasons=dict(sorted(tally.reasons.items())),
         raw_bytes=tally.raw_bytes,
         oldest_arrival=to_epoch_ms(tally.oldest) if tally.oldest else None,
         newest_arrival=to_epoch_ms(tally.newest) if tally.newest else None,

@@ -31,6 +31,7 @@ class Done(msgspec.Struct, frozen=True, tag_field="kind", tag="done", kw_only=Tr
     """An archive object was transformed; the sums of the counting equation's first half.
 
     `carried` of the mapped events were acknowledged under an earlier revision and are in no batch of this one.
+    `reasons` are the dead letters by what is wrong with them, in few words, for metrics.
     """
 
     object: str
@@ -51,6 +52,7 @@ class Done(msgspec.Struct, frozen=True, tag_field="kind", tag="done", kw_only=Tr
     dead_letter_file: str | None = None
     apps: dict[str, list[int]] = {}
     notes: dict[str, int] = {}
+    reasons: dict[str, int] = {}
     raw_bytes: int = 0
     oldest_arrival: int | None = None
     newest_arrival: int | None = None
@@ -193,7 +195,8 @@ class Purged(msgspec.Struct, frozen=True, tag_field="kind", tag="purged", kw_onl
 class Posted(msgspec.Struct, frozen=True, tag_field="kind", tag="posted", kw_only=True, omit_defaults=True):
     """What one delivery sent and was answered, for `status` and for PostHog's support; it counts nothing.
 
-    `statuses` are answers by HTTP status, 0 where none came; `bytes` went over the wire.
+    `statuses` are answers by HTTP status, 0 where none came; `bytes` went over the wire; `errors_at` are the times of
+    the last 5xx, at most 100.
     """
 
     writer: str
@@ -205,6 +208,7 @@ class Posted(msgspec.Struct, frozen=True, tag_field="kind", tag="posted", kw_onl
     events: int
     refused: int = 0
     statuses: dict[str, int] = {}
+    errors_at: list[str] = []
     last_words: str = ""
 
 
