@@ -10,8 +10,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-import boto3
-import botocore.session
 from botocore.config import Config
 from botocore.exceptions import (
     BotoCoreError,
@@ -22,6 +20,7 @@ from botocore.exceptions import (
 )
 
 from snowplow_posthog_dagster.errors import GoneObjectError, SettingsError, StorageUnavailableError
+from snowplow_posthog_dagster.storage.s3_session import new_session
 
 # Answers of S3 that name something a person must change, and the change.
 _CURES = {
@@ -38,10 +37,6 @@ _CURES = {
     "KMS.DisabledException": "enable the KMS key of the workspace",
 }
 _MISSING = {"NoSuchKey", "404", "NotFound"}
-
-
-# boto3 parses 5 MB of JSON per session to describe S3 (0.1 to 0.4 s); one loader keeps it for the process.
-_MODELS = botocore.session.get_session().get_component("data_loader")
 
 
 @dataclass(frozen=True)
@@ -64,7 +59,7 @@ class Connection:
 
 
 def connect(connection: Connection) -> Any:
-    """Make a boto3 S3 client (thread-safe). It opens no connection yet.
+    """Make an S3 client of botocore (thread-safe). It opens no connection yet.
 
     Raises SettingsError when the profile does not exist.
     """
@@ -81,13 +76,12 @@ def connect(connection: Connection) -> Any:
         request_checksum_calculation="when_required",
     )
     try:
-        core = botocore.session.get_session()
-        core.register_component("data_loader", _MODELS)
-        session = boto3.session.Session(
-            botocore_session=core, profile_name=connection.profile, region_name=connection.region
-        )
-        return session.client(
+        session = new_session()
+        if connection.profile is not None:
+            session.set_config_variable("profile", connection.profile)
+        return session.create_client(
             "s3",
+            region_name=connection.region,
             endpoint_url=connection.endpoint_url,
             aws_access_key_id=connection.access_key_id,
             aws_secret_access_key=connection.secret_access_key,
