@@ -15,10 +15,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
+import msgspec
+
 from snowplow_posthog_dagster.errors import GoneObjectError, SettingsError
 from snowplow_posthog_dagster.loading.blueprint import Blueprint, Task
 from snowplow_posthog_dagster.loading.changes import Remembered, changes, remembered_in, words
 from snowplow_posthog_dagster.loading.delivery import Delivery, DeliveryOptions, DeliveryReport, OpenBatch
+from snowplow_posthog_dagster.loading.measures import DayFile, measured, segment_names
 from snowplow_posthog_dagster.loading.reports import StepReport, hour_rows
 from snowplow_posthog_dagster.loading.watching import LogWatch
 from snowplow_posthog_dagster.loading.workers import Result, transform_all
@@ -318,15 +321,17 @@ class DayLoad:
         if what_is_left(state, listing) or state.problems():
             return False
         counts = state.counts()
-        content = {
-            "complete": True,
-            "objects": len(listing),
-            "records": counts.records,
-            "mapped": counts.mapped,
-            "acknowledged": counts.acknowledged,
-            "at": timestamp_text(),
-        }
-        self.workspace.bucket.put(self._day_key(listing, names), json.dumps(content).encode())
+        content = DayFile(
+            complete=True,
+            objects=len(listing),
+            records=counts.records,
+            mapped=counts.mapped,
+            acknowledged=counts.acknowledged,
+            at=timestamp_text(),
+            segments=segment_names(names),
+            measure=measured(entries, state),
+        )
+        self.workspace.bucket.put(self._day_key(listing, names), msgspec.json.encode(content))
         return True
 
 

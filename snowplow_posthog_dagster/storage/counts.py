@@ -51,12 +51,12 @@ class Counts:
         reasons: Counter[str] = Counter()
         notes: Counter[str] = Counter()
         for part in parts:
-            for name in _NUMBERS:
+            for name in NUMBERS:
                 sums[name] += getattr(part, name)
             rules.update(part.filtered_by_rule)
             reasons.update(part.withdrawn_by_reason)
             notes.update(part.notes)
-        numbers = {name: sums[name] for name in _NUMBERS}
+        numbers = {name: sums[name] for name in NUMBERS}
         return cls(**numbers, filtered_by_rule=rules, withdrawn_by_reason=reasons, notes=notes)
 
     def problems(self) -> list[str]:
@@ -85,4 +85,5 @@ class Counts:
         )
 
 
-_NUMBERS = [item.name for item in fields(Counts) if item.type is int or item.type == "int"]
+NUMBERS = [item.name for item in fields(Counts) if item.type is int or item.type == "int"]
+"""The names of the plain numbers of `Counts`."""
