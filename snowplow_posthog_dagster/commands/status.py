@@ -7,6 +7,7 @@ requests by status, times and sizes, without keys, buckets, ids or content.
 import datetime as dt
 import json
 import re
+from collections import defaultdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -49,6 +50,8 @@ def status(
             place = Workspace(workspace.bucket, workspace.prefix, name)
             found[name] = [(day, DayLog(place, day).state()) for day in logged_days(place, start, end)]
             _show(place, found[name])
+        if all_targets:
+            _show_untaken(untaken(found))
         if evidence:
             evidence.write_text(json.dumps(evidence_of(current, found), indent=2) + "\n")
             out.print(f"Written for PostHog's support, without keys, ids and content: {evidence}")
@@ -101,6 +104,37 @@ def _show_exceptions(day: dt.date, state: DayState) -> None:
         if known.status in {"broken", "skipped", "gone", "superseded"}:
             more = f", attempt {known.attempts}, next try {known.next_try}" if known.status == "broken" else ""
             out.print(f"{day} {known.status}: {known.key} {_plain(known.reason)}{more}")
+
+
+def untaken(found: dict[str, DayStates]) -> dict[str, tuple[int, list[str]]]:
+    """The app_ids of which no target took a record: how many records, and the targets that read and filtered them.
+
+    Targets of one archive read the same objects, so a record that two of them filtered is counted once.
+    """
+    taken: set[str] = set()
+    records: defaultdict[str, dict[str, int]] = defaultdict(dict)
+    readers: defaultdict[str, set[str]] = defaultdict(set)
+    for target, states in found.items():
+        results = [known.done for _, state in states for known in state.objects.values() if known.done]
+        for done in results:
+            for app, (kept, filtered) in done.apps.items():
+                if kept:
+                    taken.add(app)
+                records[app][done.object] = max(records[app].get(done.object, 0), filtered)
+                readers[app].add(target)
+    return {app: (sum(records[app].values()), sorted(readers[app])) for app in sorted(records) if app not in taken}
+
+
+def _show_untaken(apps: dict[str, tuple[int, list[str]]]) -> None:
+    if not apps:
+        out.print("Every app_id in these days is taken by a target.")
+        return
+    table = Table(title="app_ids that no target takes", title_justify="left", header_style="bold")
+    for name in ("app_id", "records", "filtered by (a target not named has not read them)"):
+        table.add_column(name, justify="right" if name == "records" else "left")
+    for app, (count, readers) in apps.items():
+        table.add_row(_plain(app) or "(none)", f"{count:,}", ", ".join(readers))
+    out.print(table)
 
 
 def evidence_of(current: Settings, found: dict[str, DayStates]) -> dict[str, Any]:

@@ -1,10 +1,13 @@
 """Two targets from one image, split by app_id: every record goes to one of them, and nothing of them meets."""
 
+import os
 import uuid
 
 import pytest
 import yaml
+from typer.testing import CliRunner
 
+from snowplow_posthog_dagster.cli import app
 from snowplow_posthog_dagster.definitions import build_definitions
 from snowplow_posthog_dagster.loading.setup import mapper_of
 from snowplow_posthog_dagster.mapping.outcome import Filtered, Mapped
@@ -12,6 +15,7 @@ from snowplow_posthog_dagster.settings import Environment, Settings, load_file
 from snowplow_posthog_dagster.snowplow.lines import records
 from tests.deploy.chart import container_context, image_name, instance_config, values
 from tests.deploy.run_pods import code_server, launcher
+from tests.ground import lines_of
 from tests.snowplow.samples import line
 
 TARGETS = ("web", "app")
@@ -33,6 +37,58 @@ def test_a_record_goes_to_one_target_at_most(settings, app_id, taker):
     assert [name for name, outcome in outcomes.items() if isinstance(outcome, Mapped)] == ([taker] if taker else [])
     left = {name: outcome.rule for name, outcome in outcomes.items() if isinstance(outcome, Filtered)}
     assert left == {name: f"not_the_{'website' if name == 'web' else name}" for name in TARGETS if name != taker}
+
+
+@pytest.fixture
+def status(ground, s3_environment, monkeypatch, tmp_path):
+    """`snowplow-posthog status` on the ground's workspace."""
+    monkeypatch.chdir(tmp_path)
+
+    def shown(*words):
+        for name in [name for name in os.environ if name.startswith(("POSTHOG_", "SNOWPLOW_POSTHOG_"))]:
+            monkeypatch.delenv(name)
+        for name, value in {**s3_environment, **ground.variables()}.items():
+            monkeypatch.setenv(name, value)
+        done = CliRunner().invoke(app, ["status", *words], catch_exceptions=False)
+        assert done.exit_code == 0, done.output
+        return done.output
+
+    return shown
+
+
+def load_for(target, repository, ground):
+    """Load the day as a target of the example."""
+    ground.environment = {"POSTHOG_TARGET": target}
+    ground.file = yaml.safe_load((repository / "examples" / "two-targets" / f"{target}.yaml").read_text())
+    ground.run()
+    return ground.counts()
+
+
+def test_status_of_all_targets_names_the_app_ids_that_nobody_takes(repository, ground, status):
+    apps = {"gitlab": 3, "about": 2, "mobile": 4, "forgotten": 5, "": 1}
+    ground.put("mixed", [line for app_id, count in apps.items() for line in lines_of(count, app_id=app_id)])
+    ground.put("more", lines_of(2, app_id="forgotten"), hour=5)
+    web = load_for("web", repository, ground)
+    rows = left_over(status("--all-targets"))
+    assert rows == {"forgotten": ["7", "web"], "mobile": ["4", "web"], "(none)": ["1", "web"]}, "app has read nothing"
+    app_target = load_for("app", repository, ground)
+    assert (web.mapped, app_target.mapped) == (5, 4)
+    assert left_over(status("--all-targets")) == {"forgotten": ["7", "app, web"], "(none)": ["1", "app, web"]}
+    assert "app_ids that no target takes" not in status(), "one target alone cannot say"
+
+
+def test_nothing_is_named_when_every_app_id_has_a_taker(repository, ground, status):
+    ground.put("mixed", [*lines_of(1, app_id="gitlab"), *lines_of(1, app_id="mobile")])
+    for target in TARGETS:
+        load_for(target, repository, ground)
+    assert "Every app_id in these days is taken by a target." in status("--all-targets")
+
+
+def left_over(shown):
+    """The rows of the table of app_ids without a target."""
+    _, _, table = shown.partition("app_ids that no target takes")
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in table.splitlines() if line.startswith("│")]
+    return {row[0]: row[1:] for row in rows}
 
 
 def test_nothing_in_dagster_has_one_name_for_both(settings):
