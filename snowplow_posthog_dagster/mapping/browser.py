@@ -6,7 +6,8 @@ Four sources, the better one first, and the next one only for what is still miss
 4. the user agent itself, read by the ua-parser library. The last one takes 20 us, so its answers are kept for 4,096
 user agents; with any of the enrichments it is never asked.
 
-An app has a system and a device but no browser (app.py has set them): its user agent is that of its HTTP library.
+An app has a system and a device but no browser: its user agent is that of its HTTP library. With mobile_context, from
+which app.py has set them, nothing here is asked; without it, system and device are taken from here and the browser not.
 """
 
 import re
@@ -31,7 +32,12 @@ from snowplow_posthog_dagster.mapping.vocabulary import (
 _SOURCES = "yauaa_context, ua_parser_context, {}, useragent"
 
 RULES = (
-    Rule("$browser", _SOURCES.format("br_name, br_family"), "The first source that knows, in PostHog's names."),
+    Rule(
+        "$browser",
+        _SOURCES.format("br_name, br_family"),
+        "The first source that knows, in PostHog's names. Apps have none: events with mobile_context, and those of the "
+        "platform `mob` without page_url.",
+    ),
     Rule("$browser_version", _SOURCES.format("br_version"), "Major and minor version as a number."),
     Rule("$os", _SOURCES.format("os_family, os_name"), "The first source that knows, in PostHog's names."),
     Rule("$os_version", _SOURCES.format("os_name"), "Windows by the name people know (7, 8.1, 10)."),
@@ -64,8 +70,18 @@ def describe_browser(columns: Columns, properties: Properties, found: Found, *, 
         _apply(properties, _from_ua_parser(parsed, columns.useragent))
     if columns.br_name or columns.os_name or columns.dvce_type:
         _apply(properties, _from_columns(columns))
-    if parse_user_agent and columns.useragent and not (yauaa or parsed or "$browser" in properties):
+    if parse_user_agent and columns.useragent and not (yauaa or parsed or _is_known(properties)):
         _apply(properties, _from_user_agent(columns.useragent))
+
+
+def _is_known(properties: Properties) -> bool:
+    return "$browser" in properties and "$os" in properties
+
+
+def has_no_browser(properties: Properties) -> None:
+    """Take off what was found for an app, whose user agent names its HTTP library (`MyApp/6 CFNetwork/1220.1`)."""
+    properties.pop("$browser", None)
+    properties.pop("$browser_version", None)
 
 
 def _apply(properties: Properties, agent: Agent) -> bool:

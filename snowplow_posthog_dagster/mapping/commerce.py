@@ -8,6 +8,7 @@ from snowplow_posthog_dagster.mapping.identity import Found
 from snowplow_posthog_dagster.mapping.properties import Properties
 from snowplow_posthog_dagster.mapping.reading import Data
 from snowplow_posthog_dagster.mapping.rules import Rule
+from snowplow_posthog_dagster.snowplow.numbers import to_double
 
 RULES = (
     Rule(
@@ -18,7 +19,8 @@ RULES = (
     Rule(
         "revenue, currency",
         "transaction.revenue, transaction.currency",
-        "On snowplow_ecommerce_action of type transaction, from the ecommerce entity `transaction`.",
+        "On snowplow_ecommerce_action of type transaction, from the ecommerce entity `transaction`; a number also when "
+        "the tracker sent text.",
     ),
 )
 
@@ -42,6 +44,8 @@ def describe_order(properties: Properties, data: Data, found: Found) -> None:
 
 
 def _set(properties: Properties, revenue: Any, currency: Any) -> None:
+    if type(revenue) is str:
+        revenue = to_double(revenue)  # trackers send amounts as text too, which PostHog would not add up
     if type(revenue) is float and isfinite(revenue):
         properties["revenue"] = round(revenue, 6)  # 3 x 19.99 is 59.97, not 59.969999999999995
     elif type(revenue) is int:

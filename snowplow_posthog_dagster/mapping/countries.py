@@ -2,6 +2,12 @@
 
 Snowplow's geo columns hold only the code. `geo_country_name` and the continent are what breakdowns and the world map of
 PostHog show, so history must use the same words as live events do.
+
+PostHog looks up MaxMind's GeoLite2, which renames countries now and then. All 250 names and continents here are those
+of a GeoLite2-Country-Locations-en.csv of the years since Turkey became Türkiye. Another edition of these years differs
+in seven: Congo (DRC), Netherlands, St. Helena, Saint Kitts and Nevis, Saint Vincent and the Grenadines, Bonaire, Sint
+Eustatius and Saba, United States Minor Outlying Islands. Which one a PostHog uses today was not seen;
+`$geoip_country_code` is the same in all of them.
 """
 
 _CONTINENTS = {
@@ -83,7 +89,6 @@ _CONTINENTS = {
         "BT": "Bhutan",
         "CC": "Cocos (Keeling) Islands",
         "CN": "China",
-        "CX": "Christmas Island",
         "GE": "Georgia",
         "HK": "Hong Kong",
         "ID": "Indonesia",
@@ -228,6 +233,7 @@ _CONTINENTS = {
         "AS": "American Samoa",
         "AU": "Australia",
         "CK": "Cook Islands",
+        "CX": "Christmas Island",
         "FJ": "Fiji",
         "FM": "Federated States of Micronesia",
         "GU": "Guam",

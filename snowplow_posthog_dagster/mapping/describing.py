@@ -33,6 +33,8 @@ def compile_description(settings: MappingSettings) -> Describe:
             app.describe_app(columns, properties, found)
         if app.MOBILE not in found:
             browser.describe_browser(columns, properties, found, parse_user_agent=parse_user_agent)
+            if columns.platform == "mob" and not columns.page_url:
+                browser.has_no_browser(properties)
         page.describe_page(columns, properties, found)
         referrer.describe_referrer(columns, properties, is_pageview=name == "$pageview")
         campaign.attribute(columns, properties)

@@ -25,7 +25,15 @@ MARKER = "snowplow_shed"
 SHED = "shed"
 CUT_TEXT = 1_000
 
-RULES = (Rule(MARKER, "events above 900 KiB", "Names of the properties that were left out or cut so that it fits."),)
+RULES = (
+    Rule(
+        MARKER,
+        "events above 900 KiB",
+        "Names of the properties that were left out or cut so that it fits: first lists of entities, then "
+        "self-describing data and flattened fields, then texts, cut to 1,000 characters; the largest first, no more "
+        "than it takes.",
+    ),
+)
 
 _ROOM = 4_096  # for the marker and for separators
 Encode = Callable[[], bytes]

@@ -70,6 +70,64 @@ NOTES = {
 """Counters of events that are sent, but not quite as they came."""
 
 
+HOW = """\
+A record is read and its columns are typed; then come, in this order:
+
+1. **Filters** see it as it was collected, people on the list of the forgotten first. What they keep out is counted
+   under the filter's name.
+2. **Privacy** drops, hashes, truncates and strips, before any rule reads the value: what is made of it cannot give
+   it away.
+3. **The key** by which PostHog knows an event again: uuid, event, distinct_id, timestamp. Dropped page pings go here,
+   and, now that the distinct_id is known, those whom the sample leaves out.
+4. **The properties**, by the rules below; then what `properties.drop` names is left out.
+
+Nothing empty is sent: no null, no empty text, list or object. Nothing depends on another record, so that a replay, a
+retry or another split of the files gives the same events again.""".splitlines()
+"""Head of the page."""
+
+DIFFERENCES = """\
+PostHog counts what the events say. Snowplow's dbt models leave some of them out, so that over the sample days these,
+and only these, differ (tests/mapping/test_analyst_checklist.py names every one):
+
+| Snowplow's models | PostHog |
+| --- | --- |
+| one session over midnight | two, since the id of a session must be of its day (session.py) |
+| quarantine what comes more than 3 days after the start of a session | counts it, on its own day |
+| leave out what was sent more than 3 days after it happened | counts it, on the day on which it happened |
+| leave out page views without a page view id | counts them |
+| count each page view id (screen view id) once | counts events |
+| keep, of copies with one event_id, the one collected first | keeps the one that was loaded last |
+| make sessions of page views and page pings only | of any event with a session |
+| begin a session that starts with a page ping 5 s earlier, with a page view | at the ping, without a page view |
+| stitch users over all their events | a user is a distinct_id |
+
+Page pings carry the session and lengthen it: `events.page_ping: drop` makes sessions shorter and bounces more.
+A field of Snowplow's that PostHog seems to lack is there under PostHog's name: look it up in *Columns*.""".splitlines()
+"""What an analyst who knows Snowplow's own numbers would ask about."""
+
+ADDING_A_RULE = """\
+Say phones report `batteryLevel` in mobile_context, and it shall be the property `battery_level`.
+
+1. Find the module by its name (the last column of the first table): app.py. A new one goes into `MODULES` of table.py.
+2. Write it. Columns are attributes of `columns`, entities lie in `found` by vendor and name; add to `properties`, and
+   never anything empty: `_set(properties, "battery_level", mobile.get("batteryLevel"))`. A new name goes into
+   `ADDED_PROPERTIES` of properties.py, an entity that no rule has read before into `ENTITIES_READ` of describing.py.
+3. Say what it does in the module's `RULES`: `Rule("battery_level", "mobile_context.batteryLevel", "As it is.")`.
+4. State it in tests/mapping/test_app_and_commerce.py:
+   `assert properties(entities=[(MOBILE, {"batteryLevel": 7})])["battery_level"] == "7"`.
+5. Raise `MAPPING_CODE` in versions.py, or `IDENTITY_CODE` if uuid, event, distinct_id or timestamp change: loaded days
+   are then known to be of older rules. Write the golden events and this page anew, and look at what changed:
+
+       python -m tests.mapping.test_versions
+       python -m snowplow_posthog_dagster.mapping.table > docs/mapping.md
+       git diff docs/mapping.md tests/mapping/data
+       python -m pytest tests/mapping
+
+What it does to real records, beside the rules of before: `snowplow-posthog fields FILE --diff OTHER.yaml` for
+settings, `snowplow-posthog map FILE` before and after for code.""".splitlines()
+"""The half hour that a new rule takes."""
+
+
 class FieldRow(NamedTuple):
     """One line of `fields`: where a value comes from, as what it leaves, and by which rule."""
 
@@ -141,7 +199,13 @@ def mapping_table() -> str:
         "# The mapping",
         "",
         "What a Snowplow record becomes in PostHog. This page is made from the code (`mapping/table.py`); change the",
-        "rule, not the page. Empty columns are never sent. Rules are asked in the order of this page.",
+        "rule, not the page.",
+        "",
+        *HOW,
+        "",
+        "## What counts differently than in Snowplow's models",
+        "",
+        *DIFFERENCES,
         "",
         "## Rules",
         "",
@@ -183,13 +247,7 @@ def mapping_table() -> str:
         "",
         "## Adding a rule",
         "",
-        "1. Find the module by its name (the last column of the first table), or add one to `MODULES` in table.py.",
-        "2. Read columns as attributes of `columns` and entities from `found`; add yours to `properties` under",
-        "   PostHog's name, never anything empty. A new name goes into `ADDED_PROPERTIES` of properties.py, an entity",
-        "   that no rule has read before into `ENTITIES_READ` of describing.py.",
-        "3. Say what it does in the module's `RULES`: that is this page.",
-        '4. State it as a test in tests/mapping with `properties(column="value")`, raise `MAPPING_CODE` (or',
-        "   `IDENTITY_CODE`) in versions.py, and write page and golden events anew: their tests name the commands.",
+        *ADDING_A_RULE,
         "",
     ]
     return "\n".join(parts)

@@ -21,11 +21,13 @@ from snowplow_posthog_dagster.mapping.settings import MappingSettings, template_
 IDENTITY_CODE = 1
 """Raise when the rules for uuid, event, distinct_id or timestamp change."""
 
-MAPPING_CODE = 1
+MAPPING_CODE = 2
 """Raise when any other rule changes an event."""
 
 _LENGTH = 16
-_IDENTITY_COLUMNS = frozenset({"event", "event_id", "event_name", "event_vendor", "platform"})
+_IDENTITY_COLUMNS = frozenset(
+    {"event", "event_id", "event_name", "event_vendor", "platform", "derived_tstamp", "collector_tstamp"}
+)
 
 
 def identity_version(settings: MappingSettings, actions: tuple[Action, ...], secret: bytes | None) -> str:

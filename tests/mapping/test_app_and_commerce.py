@@ -54,6 +54,18 @@ def test_an_amount_that_overflows_is_left_out():
     assert "revenue" not in properties(event="transaction_item", ti_price="1e308", ti_quantity="1000")
 
 
+@pytest.mark.parametrize(
+    ("given", "revenue"),
+    [(12.5, 12.5), (12, 12), ("12.50", 12.5), ("1E+3", 1000.0), ("twelve", None), ("", None), ("nan", None),
+     (True, None), (None, None)],
+)  # fmt: skip
+def test_the_revenue_of_an_order_is_a_number_also_if_the_tracker_sent_text(given, revenue):
+    order = {"transaction_id": "t", "revenue": given, "currency": "EUR"}
+    found = properties(**unstruct(ACTION, {"type": "transaction"}), entities=[(ORDER, order)])
+    assert found.get("revenue") == revenue
+    assert type(found.get("revenue")) is type(revenue)
+
+
 @pytest.mark.parametrize(("kind", "revenue"), [("transaction", 12.5), ("add_to_cart", None)])
 def test_only_an_ecommerce_order_has_revenue(kind, revenue):
     found = properties(**unstruct(ACTION, {"type": kind}), entities=[(ORDER, {"revenue": 12.5, "currency": "EUR"})])

@@ -113,6 +113,21 @@ def test_parsing_user_agents_can_be_turned_off():
     assert "$browser" not in properties({"properties": {"parse_user_agent": False}}, useragent=IPHONE)
 
 
+def test_an_app_has_no_browser_also_without_the_entity_of_its_device():
+    library = "SwiftRadio/6 CFNetwork/1220.1 Darwin/19.6.0"
+    found = properties(platform="mob", useragent=library)
+    assert not {"$browser", "$browser_version"} & set(found)
+    assert (found["$os"], found["$device_type"]) == ("iOS", "Mobile")
+    shown = properties(platform="mob", useragent=IPHONE, page_url="https://example.org/")
+    assert shown["$browser"] == "Mobile Safari", "a page in a phone's browser is no app"
+
+
+def test_the_user_agent_tells_the_system_that_the_old_columns_do_not():
+    found = browser(useragent=WINDOWS, br_name="Chrome 96", os_name="Unknown", os_family="Unknown")
+    assert (found["browser"], found["os"], found["device_type"]) == ("Chrome", "Windows", "Desktop")
+    assert browser(useragent=WINDOWS, br_name="Chrome", os_name="Linux", os_family="Linux")["os"] == "Linux"
+
+
 def test_an_app_has_no_browser():
     found = properties(entities=[(MOBILE, {"osType": "android", "osVersion": "9"})], useragent=PIXEL, platform="mob")
     assert (found["$os"], found["$device_type"]) == ("Android", "Mobile")

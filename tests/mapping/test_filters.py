@@ -73,13 +73,24 @@ def test_a_sample_is_of_users_and_of_the_size_it_says():
     assert 900 <= sum(belongs(str(number)) for number in range(10_000)) <= 1_100
 
 
-def test_the_sample_is_the_same_on_every_day_and_another_with_another_salt():
+def test_a_user_is_in_the_sample_with_all_events_of_all_days_or_not_at_all():
+    settings = {"sample": {"percent": 50}}
+    events = [
+        {"event": "page_view", "derived_tstamp": "2022-06-06 04:00:00.000"},
+        {"event": "page_ping", "derived_tstamp": "2022-06-06 04:00:10.000", "event_id": ""},
+        {"event": "struct", "se_action": "a", "derived_tstamp": "2022-06-05 23:59:59.999", "platform": "srv"},
+    ]
+    fates = [{rule(settings, user_id=f"user-{number}", **each) for each in events} for number in range(40)]
+    assert all(len(fate) == 1 for fate in fates)
+    assert {None, "sample"} == set().union(*fates)
+
+
+def test_another_salt_draws_other_users_and_a_smaller_sample_is_part_of_a_larger_one():
     one, other = compile_sample(Sample(percent=10, salt="a")), compile_sample(Sample(percent=10, salt="b"))
     assert one is not None
     assert other is not None
     ids = [str(number) for number in range(1_000)]
-    assert [one(text) for text in ids] == [one(text) for text in ids] != [other(text) for text in ids]
-    # a smaller sample is part of a larger one
+    assert [one(text) for text in ids] != [other(text) for text in ids]
     larger = compile_sample(Sample(percent=20, salt="a"))
     assert larger is not None
     assert all(larger(text) for text in ids if one(text))

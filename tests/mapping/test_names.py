@@ -29,6 +29,17 @@ def name(settings=None, **columns):
         (unstruct("iglu:com.acme/screen_view/jsonschema/1-0-0", {"name": "Home"}), "screen_view"),
         (unstruct(f"{SNOWPLOW}/application_error/jsonschema/1-0-2", {"message": "x"}), "application_error"),
         (unstruct(ECOMMERCE, {"type": "add_to_cart"}), "snowplow_ecommerce_action"),
+        (unstruct(f"{SNOWPLOW}.media/play_event/jsonschema/1-0-0", {}), "play_event"),
+        (unstruct(f"{SNOWPLOW}.media/percent_progress_event/jsonschema/1-0-0", {}), "percent_progress_event"),
+        (unstruct(f"{SNOWPLOW}/media_player_event/jsonschema/1-0-0", {"type": "play"}), "media_player_event"),
+        (
+            unstruct(f"{SNOWPLOW}/consent_preferences/jsonschema/1-0-0", {"eventType": "allow_all"}),
+            "consent_preferences",
+        ),
+        (unstruct(f"{SNOWPLOW}/cmp_visible/jsonschema/1-0-0", {"elapsedTime": 1.5}), "cmp_visible"),
+        (unstruct(f"{SNOWPLOW}/submit_form/jsonschema/1-0-0", {"formId": "f"}), "submit_form"),
+        (unstruct(f"{SNOWPLOW}/change_form/jsonschema/1-0-0", {"formId": "f"}), "change_form"),
+        (unstruct(f"{SNOWPLOW}/focus_form/jsonschema/1-0-0", {"formId": "f"}), "focus_form"),
     ],
 )
 def test_events_have_posthogs_name_or_their_own(columns, expected):
@@ -54,6 +65,16 @@ def test_self_describing_events_can_be_told_apart_by_their_data():
     settings = {"events": {"self_describing": {"snowplow_ecommerce_action": "ecommerce:{type}"}}}
     assert name(settings, **unstruct(ECOMMERCE, {"type": "add_to_cart"})) == "ecommerce:add_to_cart"
     assert name(settings, **unstruct(ECOMMERCE, {"type": None})) == "snowplow_ecommerce_action"
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["product_view", "list_view", "list_click", "add_to_cart", "remove_from_cart", "checkout_step", "transaction",
+     "refund", "trans_error", "promo_view", "promo_click"],
+)  # fmt: skip
+def test_every_kind_of_ecommerce_action_can_have_its_name(kind):
+    settings = {"events": {"self_describing": {"snowplow_ecommerce_action": "ecommerce:{type}"}}}
+    assert name(settings, **unstruct(ECOMMERCE, {"type": kind, "name": None})) == f"ecommerce:{kind}"
 
 
 def test_the_vendor_may_be_part_of_the_key_of_a_template():

@@ -71,6 +71,8 @@ OF_THE_IDENTITY = [
     {"events": {"struct": "{se_category}"}},
     {"events": {"self_describing": {"link_click": "Link clicked"}}},
     {"privacy": {"hash": ["user_id"]}},
+    {"privacy": {"drop": ["derived_tstamp"]}},
+    {"privacy": {"drop": ["collector_tstamp"]}},
     {"privacy": {"drop": ["domain_userid"]}},
     {"privacy": {"hash": ["com.snowplowanalytics.snowplow/client_session.userId"]}},
     {"privacy": {"truncate": {"se_action": 5}}},

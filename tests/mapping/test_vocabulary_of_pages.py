@@ -150,6 +150,18 @@ def test_places_have_the_names_of_posthogs_own_lookup():
     }  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("code", "name", "continent"),
+    [("GB", "United Kingdom", "Europe"), ("US", "United States", "North America"), ("KR", "South Korea", "Asia"),
+     ("CZ", "Czechia", "Europe"), ("TR", "Türkiye", "Asia"), ("NL", "The Netherlands", "Europe"),
+     ("CD", "DR Congo", "Africa"), ("CX", "Christmas Island", "Oceania"), ("XK", "Kosovo", "Europe"),
+     ("AQ", "Antarctica", "Antarctica"), ("BR", "Brazil", "South America")],
+)  # fmt: skip
+def test_countries_have_maxminds_names(code, name, continent):
+    found = properties(geo_country=code)
+    assert (found["$geoip_country_name"], found["$geoip_continent_name"]) == (name, continent)
+
+
 def test_unknown_countries_keep_their_code():
     assert properties(geo_country="ZZ")["$geoip_country_code"] == "ZZ"
     assert len(COUNTRIES) == 250
