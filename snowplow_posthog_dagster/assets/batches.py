@@ -5,6 +5,7 @@ import dagster as dg
 from snowplow_posthog_dagster.assets.graph import GROUP, Graph
 from snowplow_posthog_dagster.assets.metadata import accounting_result, counts_metadata, step_metadata
 from snowplow_posthog_dagster.assets.run import LoadConfig, day_load
+from snowplow_posthog_dagster.loading.presence import missing_batches, missing_words
 from snowplow_posthog_dagster.loading.setup import blueprint_of
 from snowplow_posthog_dagster.resources.s3 import SnowplowS3Resource
 
@@ -27,7 +28,10 @@ def build_batches(graph: Graph) -> dg.AssetsDefinition:
                 ACCOUNTING,
                 asset=key,
                 blocking=True,
-                description="records = mapped + dead letters + filtered + repeats, per object and for the day",
+                description=(
+                    "records = mapped + dead letters + filtered + repeats, per object and for the day; every batch"
+                    " with events to send is in the workspace"
+                ),
             )
         ],
         description=(
@@ -44,6 +48,7 @@ def build_batches(graph: Graph) -> dg.AssetsDefinition:
             blueprint = blueprint_of(settings, s3.connection(), load.day, load.writer)
             report = load.transform(blueprint, processes=section.processes, frozen=section.frozen_objects)
             state = load.log.state()
+            missing = missing_words(missing_batches(load.workspace, load.day, state), load.day)
         report.counts = state.counts()
         for line in report.changed:
             context.log.warning(line)
@@ -52,7 +57,9 @@ def build_batches(graph: Graph) -> dg.AssetsDefinition:
         context.log.info(f"{load.day}: {report.summary()}")
         return dg.MaterializeResult(
             metadata={**counts_metadata(report.counts), **step_metadata(report)},
-            check_results=[accounting_result(report, state, check=ACCOUNTING, key=key, partition=f"{load.day}")],
+            check_results=[
+                accounting_result(report, state, check=ACCOUNTING, key=key, partition=f"{load.day}", missing=missing)
+            ],
         )
 
     return posthog_batches

@@ -8,6 +8,7 @@ from snowplow_posthog_dagster.assets.graph import GROUP, Graph
 from snowplow_posthog_dagster.assets.metadata import acceptance, accounting_result, counts_metadata, step_metadata
 from snowplow_posthog_dagster.assets.run import LoadConfig, day_load
 from snowplow_posthog_dagster.loading.pacing_leases import BACKFILL_WEIGHT, LIVE_WEIGHT, shared_pace
+from snowplow_posthog_dagster.loading.presence import missing_batches, missing_words
 from snowplow_posthog_dagster.loading.reports import StepReport
 from snowplow_posthog_dagster.resources.posthog import PostHogResource
 from snowplow_posthog_dagster.resources.s3 import SnowplowS3Resource
@@ -35,7 +36,10 @@ def build_events(graph: Graph) -> dg.AssetsDefinition:
                 ACCOUNTING,
                 asset=key,
                 blocking=True,
-                description="mapped = acknowledged + delivery dead letters + pending + withdrawn, per object and day",
+                description=(
+                    "mapped = acknowledged + delivery dead letters + pending + withdrawn, per object and day; every"
+                    " batch with events to send is in the workspace"
+                ),
             ),
             dg.AssetCheckSpec(
                 COMPLETE,
@@ -65,9 +69,12 @@ def build_events(graph: Graph) -> dg.AssetsDefinition:
                 options = posthog.options(strict_dead_letters=settings.strict_dead_letters)
                 report = load.deliver(client, api_key=api_key, pacer=pacer, options=options)
             state = load.log.state()
+            missing = missing_words(missing_batches(load.workspace, load.day, state), load.day)
             verdicts = judge_run(load, state, report, settings.file.checks)
         client.close()
         report.counts = state.counts()
+        for line in report.changed:
+            context.log.warning(line)
         context.log.info(f"{load.day} to {identity.host}: {report.summary()}")
         return dg.MaterializeResult(
             metadata={
@@ -77,7 +84,7 @@ def build_events(graph: Graph) -> dg.AssetsDefinition:
                 "posthog": dg.MetadataValue.url(identity.host),
             },
             check_results=[
-                accounting_result(report, state, check=ACCOUNTING, key=key, partition=f"{load.day}"),
+                accounting_result(report, state, check=ACCOUNTING, key=key, partition=f"{load.day}", missing=missing),
                 _completeness(report, state, key, f"{load.day}"),
                 *check_results(verdicts, key, load.day, state),
             ],

@@ -4,7 +4,7 @@ Numbers are plain ints and floats, because Dagster plots those per partition.
 """
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import dagster as dg
@@ -77,13 +77,14 @@ def step_metadata(report: StepReport) -> Metadata:
 
 
 def accounting_result(
-    report: StepReport, state: DayState, *, check: str, key: dg.AssetKey, partition: str
+    report: StepReport, state: DayState, *, check: str, key: dg.AssetKey, partition: str, missing: Sequence[str] = ()
 ) -> dg.AssetCheckResult:
-    """The accounting check: an error only when a sum does not add up; then downstream steps are blocked.
+    """The accounting check: an error only when a sum does not add up, or when events to send are `missing` (in words).
 
-    While an operator has accepted it for the day (`check acknowledge`), it warns and says who, until when and why.
+    Then downstream steps are blocked. While an operator has accepted it for the day (`check acknowledge`), it warns
+    and says who, until when and why.
     """
-    problems = state.problems()
+    problems = [*state.problems(), *missing]
     words = "every record is in exactly one place" if not problems else "; ".join(problems[:5])
     accepted = acceptance(state, check)
     return dg.AssetCheckResult(

@@ -21,6 +21,9 @@ def remap(
     again: Annotated[
         bool, typer.Option("--again", help="Also what these very settings made: PostHog lost what it acknowledged.")
     ] = False,
+    damaged: Annotated[
+        bool, typer.Option("--damaged", help="Only objects with unsent batches that are missing or damaged.")
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Remap although PostHog keeps old and new events.")] = False,
     now: Now = False,
     yes: Yes = False,
@@ -35,7 +38,7 @@ def remap(
         for day in days:
             with operated_day(current, day, "remap", now=now, reads_only=dry_run) as load:
                 mapper = mapper_of(current, load.workspace)
-                made = remapping.plan(load, mapper, again=again)
+                made = remapping.plan(load, mapper, again=again, damaged=damaged)
                 if dry_run:
                     section = current.file.transform
                     remapping.measure(

@@ -215,14 +215,21 @@ class DayLoad:
     ) -> StepReport:
         """Send the open events of the day, or the `chosen` ones, and close it when nothing is left.
 
-        Raises what `Delivery.deliver` raises.
+        What the archive's listing shows as overwritten is not sent, also when no transform saw it before. Raises what
+        `Delivery.deliver` raises.
         """
         started = time.monotonic()
         listing = self.archive.list_day(self.day)
         if chosen is None and not self.narrowing.narrowed and self.is_finished(listing):
             return StepReport(nothing_new=True, closed=True, seconds=time.monotonic() - started)
         self.log.compact()
-        open_batches = self._open_batches(self.log.state()) if chosen is None else chosen
+        changed: list[str] = []
+        if chosen is None:
+            state = self.log.state()
+            state, changed = self._note_changes(listing, state, remembered_in(state))
+            open_batches = self._open_batches(state)
+        else:
+            open_batches = chosen
         sent = self._send(open_batches, client, api_key, pacer, options) if open_batches else DeliveryReport()
         state = self.log.state()
         closed = not self.narrowing.narrowed and self.close(listing)
@@ -240,6 +247,7 @@ class DayLoad:
             hours=hour_rows(state, listing),
             broken=[f"{known.key}: {known.reason}" for known in state.objects.values() if known.status == "broken"],
             left=what_is_left(state, listing),
+            changed=changed,
         )
 
     def _send(

@@ -25,6 +25,7 @@ from snowplow_posthog_dagster.errors import (
     WorkspaceError,
 )
 from snowplow_posthog_dagster.loading.pieces import OpenBatch, Piece, piece_of
+from snowplow_posthog_dagster.loading.presence import remap_command
 from snowplow_posthog_dagster.loading.retries import RetryBudget, backoff, raise_if_terminal
 from snowplow_posthog_dagster.posthog.batches import events_of, run_of
 from snowplow_posthog_dagster.posthog.bodies import body, is_historical, joined
@@ -176,7 +177,7 @@ class Delivery:
         if self._unreadable:
             raise WorkspaceError(
                 f"{len(self._unreadable)} batches of {self._day} are missing or damaged, all others were sent:"
-                f" {'; '.join(self._unreadable[:3])}. `snowplow-posthog remap` makes them again from the archive"
+                f" {'; '.join(self._unreadable[:3])}. `{remap_command(self._day)}` makes them again from the archive"
             )
         return self.report
 

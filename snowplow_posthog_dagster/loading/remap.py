@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from snowplow_posthog_dagster.errors import GoneObjectError, SettingsError
 from snowplow_posthog_dagster.loading.day import DayLoad
+from snowplow_posthog_dagster.loading.presence import unusable_objects
 from snowplow_posthog_dagster.loading.sources import source_for
 from snowplow_posthog_dagster.mapping.mapper import Mapper
 from snowplow_posthog_dagster.mapping.outcome import Filtered, Mapped
@@ -61,18 +62,23 @@ class RemapPlan:
         return IN_PLACE if self.chosen else UNCHANGED
 
 
-def plan(load: DayLoad, mapper: Mapper, *, again: bool = False) -> RemapPlan:
+def plan(load: DayLoad, mapper: Mapper, *, again: bool = False, damaged: bool = False) -> RemapPlan:
     """Which objects of the day another mapping made, from the log and the listing; reads no data.
 
-    With `again` also those that this very mapping made: a day of which PostHog lost what it had acknowledged.
+    With `again` also those that this very mapping made: a day of which PostHog lost what it had acknowledged. With
+    `damaged` only those, whatever made them, of which a batch that is still to be sent is missing or damaged; all
+    such batches are read.
     """
     made = RemapPlan()
     listed = {found.object_id for found in load.archive.list_day(load.day)}
-    for known in load.log.state().objects.values():
+    state = load.log.state()
+    unusable = unusable_objects(load.workspace, load.day, state) if damaged else set()
+    for known in state.objects.values():
         done = known.done
         if known.status != "done" or done is None:
             continue
-        if done.mapping_version == mapper.mapping_version and not again:
+        wanted = known.object_id in unusable if damaged else again or done.mapping_version != mapper.mapping_version
+        if not wanted:
             made.objects[UNCHANGED] += 1
             continue
         made.objects[IN_PLACE if done.identity_version == mapper.identity_version else TWINS] += 1

@@ -190,3 +190,42 @@ def test_a_restored_object_is_read_although_its_listing_says_glacier(icy_ground:
     icy_ground.s3.restore_object(Bucket=icy_ground.buckets[0], Key=key, RestoreRequest={"Days": 7})
     icy_ground.run()
     assert len(icy_ground.events()) == 2 and icy_ground.is_closed()
+
+
+def test_a_delivery_alone_does_not_send_what_was_overwritten_since_the_transform(ground: Ground) -> None:
+    ground.put("a", [user_line("old") for _ in range(4)])
+    ground.put("b", [user_line("other")])
+    ground.transform()
+    ground.put("a", [user_line("new")])
+    report = ground.deliver()
+    assert len(report.changed) == 1 and "4 events of the old one" in report.changed[0]
+    assert [event["distinct_id"] for event in ground.events()] == ["other"]
+    counts = ground.counts()
+    assert (counts.acknowledged, counts.withdrawn, counts.pending) == (1, 4, 0)
+    assert report.left == "1 objects to transform" and not ground.is_closed()
+    assert ground.deliver().changed == [], "it is said once"
+    ground.run()
+    assert sorted(event["distinct_id"] for event in ground.events()) == ["new", "other"]
+    assert ground.is_closed()
+
+
+def test_a_delivery_alone_sends_what_was_deleted_since_the_transform_and_warns(ground: Ground) -> None:
+    key = ground.put("a", lines_of(2))
+    ground.transform()
+    ground.delete(key)
+    report = ground.deliver()
+    assert report.changed == [
+        f"{key} was deleted after it was read: what was made of it stays, 2 events are still to send"
+    ]
+    assert len(ground.events()) == 2
+
+
+def test_a_delivery_of_one_hour_heeds_the_changes_of_that_hour_alone(ground: Ground) -> None:
+    ground.put("a", [user_line("old")], hour=4)
+    ground.put("b", [user_line("old")], hour=5)
+    ground.transform()
+    ground.put("a", [user_line("new")], hour=4)
+    ground.put("b", [user_line("new")], hour=5)
+    report = ground.deliver(narrowing=Narrowing(hours=(4,)))
+    assert len(report.changed) == 1 and ground.posthog.raw_rows() == 0
+    assert ground.counts().pending == 1
