@@ -11,7 +11,9 @@ from snowplow_posthog_dagster.commands import (
     fields,
     forget,
     generate,
+    housekeeping,
     load,
+    metrics,
     operate,
     pipes,
     preview,
@@ -53,6 +55,7 @@ app.command(rich_help_panel=LOADING)(doctor.doctor)
 app.command(rich_help_panel=LOADING)(load.load)
 app.command(rich_help_panel=LOADING)(backfill.backfill)
 app.command(rich_help_panel=OPERATING)(status.status)
+app.command(rich_help_panel=OPERATING)(metrics.metrics)
 app.command(rich_help_panel=OPERATING)(operate.skip)
 app.command(rich_help_panel=OPERATING)(operate.unskip)
 app.command(rich_help_panel=OPERATING)(operate.pause)
@@ -60,6 +63,7 @@ app.command(rich_help_panel=OPERATING)(operate.resume)
 app.command(rich_help_panel=OPERATING)(reconcile.reconcile)
 app.command(rich_help_panel=OPERATING)(remap.remap)
 app.command(rich_help_panel=OPERATING)(forget.forget)
+app.command(rich_help_panel=OPERATING)(housekeeping.housekeeping)
 app.add_typer(dead_letters.app, name="dead-letters", rich_help_panel=OPERATING)
 app.add_typer(operate.check_app, name="check", rich_help_panel=OPERATING)
 app.add_typer(operate.target_app, name="target", rich_help_panel=OPERATING)

@@ -134,7 +134,8 @@ class DeliverySection(Section):
 class AutomationSection(Section):
     """The sensor for new files, and what starts with the code location.
 
-    `min_minutes_between_runs` is counted per day from start to start; 0 starts a run as soon as a file is seen.
+    `min_minutes_between_runs` is counted per day from start to start; 0 starts a run as soon as a file is seen. The
+    past `night_days` are looked at by the schedule of late files, which asks for runs, and by the nightly job after it.
     """
 
     look_back_days: int = Field(5, ge=0, le=60)
@@ -142,6 +143,8 @@ class AutomationSection(Section):
     min_minutes_between_runs: float = Field(5.0, ge=0, le=1440)
     sensor_seconds: int = Field(30, ge=5, le=3600)
     priority: int = 10
+    night_days: int = Field(7, ge=1, le=400)
+    late_files_cron: str = "30 2 * * *"
     nightly_cron: str = "15 3 * * *"
     housekeeping_dry_run: bool = True
 
@@ -186,6 +189,23 @@ class ChecksSection(Section):
     latency_minutes: float = Field(120.0, gt=0)
     server_errors: int = Field(3, ge=1)
     complete_by_hour: int = Field(3, ge=0, le=23)
+    schema_days: int = Field(7, ge=1, le=60)
+    schema_new_share: float = Field(0.0001, ge=0, le=1)
+    schema_usual_share: float = Field(0.05, gt=0, le=1)
+
+
+class MetricsSection(Section):
+    """`snowplow-posthog metrics` and the lines of runs; all off. `log` is a file, or `stderr`: a JSON line per step.
+
+    Counters begin with the days of `since` (all, if empty); the last `days` have numbers of their own.
+    """
+
+    port: int | None = Field(None, ge=0, le=65535)
+    address: str = "127.0.0.1"
+    textfile: str | None = None
+    log: str | None = None
+    since: dt.date | None = None
+    days: int = Field(8, ge=0, le=400)
 
 
 class PricesSection(Section):
@@ -212,6 +232,7 @@ class SettingsFile(Section):
     automation: AutomationSection = AutomationSection()
     alerts: AlertsSection = AlertsSection()
     checks: ChecksSection = ChecksSection()
+    metrics: MetricsSection = MetricsSection()
     owners: list[str] = Field(default_factory=lambda: ["team:data"])
 
 

@@ -9,8 +9,9 @@ next night deletes; the other order would lose files that the log promises. Log 
 an object with events that PostHog refused stay, because a replay needs them. The caller holds the day lease.
 """
 
+import datetime as dt
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from snowplow_posthog_dagster.loading.day import DayLoad
@@ -19,7 +20,7 @@ from snowplow_posthog_dagster.storage.dead_letters import DELIVERY, TRANSFORM, d
 from snowplow_posthog_dagster.storage.entries import Done, Entry, Purged, Replayed
 from snowplow_posthog_dagster.storage.s3 import Listed
 from snowplow_posthog_dagster.storage.state import BATCHES, DEAD_LETTERS, SAMPLES, DayState, fold
-from snowplow_posthog_dagster.storage.workspace import timestamp_text
+from snowplow_posthog_dagster.storage.workspace import Workspace, timestamp_text
 
 ORPHAN_SECONDS = 86_400.0
 
@@ -47,6 +48,23 @@ class Housekeeping:
         """In words."""
         parts = [f"{number:,} {kind} ({self.bytes[kind]:,} bytes)" for kind, number in sorted(self.files.items())]
         return ", ".join(parts) or "nothing"
+
+
+def stored_days(workspace: Workspace) -> list[dt.date]:
+    """The days of which anything is stored that can be deleted, oldest first: one LIST a day and kind."""
+    folders = [workspace.folder(kind) for kind in (BATCHES, SAMPLES)]
+    folders += [workspace.key(DEAD_LETTERS, None, f"stage={stage}") + "/" for stage in (TRANSFORM, DELIVERY)]
+    return sorted({day for folder in folders for day in _days_in(workspace, folder)})
+
+
+def _days_in(workspace: Workspace, folder: str) -> Iterator[dt.date]:
+    """The days of the keys `dt=<day>/...` in a folder, jumping from each to the next."""
+    after = ""
+    while listed := next(iter(workspace.bucket.listing(folder, start_after=after)), None):
+        day = listed.key[len(folder) :].partition("/")[0]
+        yield dt.date.fromisoformat(day.removeprefix("dt="))
+        # The character after the slash: behind every key of the day.
+        after = f"{folder}{day}0"
 
 
 def keep_house(load: DayLoad, *, dry_run: bool, retention_days: int, now: float | None = None) -> Housekeeping:

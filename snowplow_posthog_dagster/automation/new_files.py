@@ -20,7 +20,7 @@ import dagster as dg
 from snowplow_posthog_dagster.assets.graph import Graph
 from snowplow_posthog_dagster.automation.archive_watch import ArchiveWatch, DaySight, Sight
 from snowplow_posthog_dagster.automation.flying import Flying, runs_of_day
-from snowplow_posthog_dagster.automation.job import asset_keys, job_name
+from snowplow_posthog_dagster.automation.job import LoadJob, asset_keys, job_name
 from snowplow_posthog_dagster.automation.sensor_cursor import SensorCursor, cursor_of
 from snowplow_posthog_dagster.loading.setup import archive_of, workspace_of
 from snowplow_posthog_dagster.partitions import DEFAULT_START
@@ -38,10 +38,9 @@ _watches: dict[Hashable, tuple[ArchiveWatch, Workspace]] = {}
 _observed: dict[Hashable, tuple[int, int]] = {}
 
 
-def build_new_files_sensor(graph: Graph) -> dg.SensorDefinition:
+def build_new_files_sensor(graph: Graph, job: LoadJob) -> dg.SensorDefinition:
     """The sensor of one target. It ships stopped: starting it is what asks for today's events."""
     section = graph.settings.file.automation
-    job = dg.define_asset_job(job_name(graph), selection=dg.AssetSelection.assets(*asset_keys(graph)))
 
     @dg.sensor(
         name=graph.name("new_snowplow_files"),

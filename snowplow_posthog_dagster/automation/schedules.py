@@ -1,10 +1,11 @@
-"""The night: every loaded day of the last week is held against the archive and PostHog, closed, and tidied.
+"""The night: the days of the last week and of recent backfills are held against archive and PostHog, and closed.
 
-    listing against log ──> complete? ──> close ──> PostHog against log ──> purge what is no longer needed
+    listing against log ──> complete? ──> close ──> PostHog against log ──> checks of the day
+    every day of which something is stored ──> purge what is no longer needed ──> Dagster's old runs
 
-The job sends nothing. What it finds missing becomes a failing check (and so a message in Slack) of the day; files
-within the sensor's look-back are loaded by the sensor, others by materializing the day. A day that a run is working
-on is left for the next night. One day's trouble does not keep the others from their turn.
+The job sends nothing: late files were asked a run for before (late_files.py). What is still missing becomes a failing
+check, and so a message in Slack. A day that a run is working on is left for the next night. One day's trouble does
+not keep the others from their turn.
 """
 
 import contextlib
@@ -25,14 +26,13 @@ from snowplow_posthog_dagster.assets.checks import (
     night_facts,
 )
 from snowplow_posthog_dagster.assets.graph import Graph
-from snowplow_posthog_dagster.automation.archive_watch import SENSOR_START
-from snowplow_posthog_dagster.automation.housekeeping import Housekeeping, keep_house
+from snowplow_posthog_dagster.automation.housekeeping import Housekeeping, keep_house, stored_days
+from snowplow_posthog_dagster.automation.night_days import night_days
 from snowplow_posthog_dagster.automation.old_runs import delete_old_runs
 from snowplow_posthog_dagster.errors import SnowplowPostHogError
 from snowplow_posthog_dagster.loading.day import DayLoad, what_is_left, writer_name
 from snowplow_posthog_dagster.loading.reconcile import Reconciliation
 from snowplow_posthog_dagster.loading.setup import archive_of, query_client_of, workspace_of
-from snowplow_posthog_dagster.partitions import DEFAULT_START
 from snowplow_posthog_dagster.posthog.query import QueryClient
 from snowplow_posthog_dagster.resources.s3 import SnowplowS3Resource
 from snowplow_posthog_dagster.storage.leases import DayLease, holder_of
@@ -45,7 +45,7 @@ _NIGHT_CHECKS = {"hours_present", "records_present", "broken_objects", "volume",
 class NightConfig(dg.Config):
     """Run config of the nightly job."""
 
-    days: int = Field(7, description="How many past days are looked at", ge=1, le=400)
+    days: int | None = Field(None, description="How many past days; empty: automation.night_days", ge=1, le=400)
     dry_run: bool | None = Field(None, description="Delete nothing, only say what would go; empty: as the settings say")
     wait_seconds: float = Field(
         60.0, description="How long PostHog's ingestion may lag before a missing event is a gap"
@@ -109,11 +109,16 @@ class Night:
         report = NightReport()
         settings = self.graph.settings
         workspace, query = workspace_of(settings, self.connection), query_client_of(settings)
-        for day in self._days(workspace):
+        for day in night_days(settings, workspace, self.now, self._days):
             try:
-                report.lines.append(f"{day}: {self._day(workspace, query, day, report.house)}")
+                report.lines.append(f"{day}: {self._day(workspace, query, day)}")
             except SnowplowPostHogError as error:
                 report.errors.append(f"{day}: {error}")
+        for day in stored_days(workspace):
+            try:
+                self._tidy(workspace, day, report.house)
+            except SnowplowPostHogError as error:
+                report.errors.append(f"housekeeping of {day}: {error}")
         sensor = self.graph.name("new_snowplow_files")
         old = delete_old_runs(self.instance, sensor, self.now, dry_run=self._dry_run)
         would = "would delete" if self._dry_run else "deleted"
@@ -121,34 +126,37 @@ class Night:
         return report
 
     @property
+    def _days(self) -> int:
+        return self.config.days or self.graph.settings.file.automation.night_days
+
+    @property
     def _dry_run(self) -> bool:
         given = self.config.dry_run
         return self.graph.settings.file.automation.housekeeping_dry_run if given is None else given
 
-    def _days(self, workspace: Workspace) -> list[dt.date]:
-        """Past days that this target loaded, or that began after its sensor first ran: newest first."""
-        environment = self.graph.settings.environment
-        first = environment.posthog_backfill_start_date or DEFAULT_START
-        last = environment.posthog_backfill_end_date or dt.date.max
-        started = [entry["at"] for entry in workspace.control_entries() if entry["kind"] == SENSOR_START]
-        live_from = dt.date.fromisoformat(min(started)[:10]) + dt.timedelta(days=1) if started else dt.date.max
-        past = [self.now.date() - dt.timedelta(days=back) for back in range(1, self.config.days + 1)]
-        return [
-            day
-            for day in past
-            if first <= day <= last and (day >= live_from or _has(workspace, workspace.folder("log", day)))
-        ]
-
-    def _day(self, workspace: Workspace, query: QueryClient | None, day: dt.date, house: Housekeeping) -> str:
-        holder = holder_of(workspace, day)
-        if holder:
-            return f"is being worked on by {holder[:8]}, left for the next night"
-        load = DayLoad(
+    def _load(self, workspace: Workspace, day: dt.date) -> DayLoad:
+        return DayLoad(
             archive=archive_of(self.graph.settings, self.connection),
             workspace=workspace,
             day=day,
             writer=writer_name(f"nightly-{self.now.isoformat()}"),
         )
+
+    def _tidy(self, workspace: Workspace, day: dt.date, house: Housekeeping) -> None:
+        """Today is left alone, and so is a day that a run is working on."""
+        if day >= self.now.date() or holder_of(workspace, day):
+            return
+        load = self._load(workspace, day)
+        retention = self.graph.settings.file.workspace.dead_letter_retention_days
+        # What only looks holds nobody up.
+        with contextlib.nullcontext() if self._dry_run else self._lease(load):
+            house.add(keep_house(load, dry_run=self._dry_run, retention_days=retention, now=self.now.timestamp()))
+
+    def _day(self, workspace: Workspace, query: QueryClient | None, day: dt.date) -> str:
+        holder = holder_of(workspace, day)
+        if holder:
+            return f"is being worked on by {holder[:8]}, left for the next night"
+        load = self._load(workspace, day)
         with self._lease(load):
             complete, words = self._close(load)
             if complete and query is not None:
@@ -156,8 +164,6 @@ class Night:
             limits = self.graph.settings.file.checks
             in_time = judge_completeness(day, complete=complete, left=words, now=self.now, limits=limits)
             self._report_checks(load, in_time)
-            retention = self.graph.settings.file.workspace.dead_letter_retention_days
-            house.add(keep_house(load, dry_run=self._dry_run, retention_days=retention, now=self.now.timestamp()))
         return words
 
     @contextlib.contextmanager
@@ -195,9 +201,7 @@ class Night:
         facts = night_facts(load, state, hours_with_files(state), self.now)
         judged = judge_day(facts, self.graph.settings.file.checks)
         key = self.graph.key("posthog_events")
-        for verdict in [in_time, *(one for one in judged if one.check in _NIGHT_CHECKS)]:
+        # Nobody waits for a day of a backfill by the hour of the day after it.
+        due = [in_time] if (self.now.date() - load.day).days <= self._days else []
+        for verdict in [*due, *(one for one in judged if one.check in _NIGHT_CHECKS)]:
             self.instance.report_runless_asset_event(check_evaluation(verdict, key, load.day, state))
-
-
-def _has(workspace: Workspace, folder: str) -> bool:
-    return any(True for _ in workspace.bucket.listing(folder))

@@ -192,6 +192,35 @@ def test_dead_letters_go_after_their_retention_and_stay_counted(world, yesterday
     assert load.log.state().objects[name].purged == {"dead_letters"}
 
 
+def test_what_a_day_of_long_ago_stored_goes_too(world):
+    """Dead letters outlive the days that the night looks at, and so do the batches of a backfill of history."""
+    day = world.now.date() - dt.timedelta(days=400)
+    for hour in range(24):
+        world.put(dt.datetime.combine(day, dt.time(hour), dt.UTC), f"SnowPlow-{hour}.gz")
+    world.settle(day)
+    store_batches(world, day)
+    reconciled(world, day)
+    assert night(world, dry_run=False).lines[0] == f"{day}: closed", "a backfill worked on it a moment ago"
+    assert stored(world, day) == []
+    (name, *_) = DayLog(world.workspace, day).state().objects
+    key = f"{world.workspace.root}dead_letters/stage=delivery/dt={day}/{name}-abc.jsonl.gz"
+    world.workspace.bucket.put(key, b"letters")
+    world.after(days=31)
+    report = night(world, dry_run=False)
+    assert report.lines == ["deleted 1 dead_letters (7 bytes), and 0 old runs of new_snowplow_files"]
+    assert is_finished(world, day)
+
+
+def test_a_day_of_a_backfill_has_no_hour_to_be_complete_by(world):
+    day = world.now.date() - dt.timedelta(days=400)
+    world.put(dt.datetime.combine(day, dt.time(3), dt.UTC), "loaded.gz")
+    world.settle(day)
+    world.put(dt.datetime.combine(day, dt.time(4), dt.UTC), "late.gz")
+    assert "not complete: 1 objects to transform" in night(world).lines[0]
+    assert "complete_in_time" not in checks(world, day)
+    assert checks(world, day)["hours_present"] is False
+
+
 def test_old_sensor_runs_go_but_the_last_good_one_of_a_day_stays(world):
     @dg.job
     def quick() -> None: ...

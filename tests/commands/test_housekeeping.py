@@ -1,0 +1,68 @@
+"""`snowplow-posthog housekeeping`, as it is typed: what it would delete, what it deletes, and what it leaves."""
+
+import datetime as dt
+from pathlib import Path
+
+import pytest
+
+from snowplow_posthog_dagster.storage.day_log import DayLog
+from snowplow_posthog_dagster.storage.entries import Purged, Reconciled
+from snowplow_posthog_dagster.storage.workspace import timestamp_text
+from tests.commands.test_operate import Typed
+from tests.ground import DAY, Ground, lines_of
+
+
+@pytest.fixture
+def typed(ground: Ground, monkeypatch: pytest.MonkeyPatch, s3_environment: dict[str, str], tmp_path: Path) -> Typed:
+    monkeypatch.chdir(tmp_path)
+    return Typed(ground, monkeypatch, s3_environment)
+
+
+def loaded(ground: Ground, day: dt.date, result: str = "agree") -> None:
+    """A closed day that was compared with PostHog."""
+    ground.put("a", lines_of(3), day=day)
+    ground.run(day)
+    entry = Reconciled(result=result, sampled=3, found=3, differing=0, cause="", at=timestamp_text())
+    DayLog(ground.workspace, day).write([entry], writer="test")
+    load = ground.load(day)
+    load.close(load.archive.list_day(day))
+
+
+def test_it_only_says_what_it_would_delete(typed: Typed) -> None:
+    loaded(typed.ground, DAY)
+    before = typed.ground.stored("batches")
+    said = typed("housekeeping")
+    assert said.exit_code == 0, said.output
+    assert "2022-06-06" in said.output and "Would delete 1 batches" in said.output and "1 samples" in said.output
+    assert typed.ground.stored("batches") == before != []
+    assert not [entry for entry in typed.ground.load().log.entries() if isinstance(entry, Purged)]
+
+
+def test_with_yes_it_deletes_and_the_log_says_so(typed: Typed) -> None:
+    loaded(typed.ground, DAY)
+    said = typed("housekeeping", "--yes")
+    assert said.exit_code == 0, said.output
+    assert "Deleted 1 batches" in said.output
+    assert typed.ground.stored("batches") == typed.ground.stored("samples") == []
+    assert {entry.what for entry in typed.ground.load().log.entries() if isinstance(entry, Purged)} == {
+        "batches",
+        "samples",
+    }
+    assert typed.ground.counts().acknowledged == 3
+    assert typed.ground.is_closed()
+    assert "Would delete nothing" in typed("housekeeping").output
+
+
+def test_a_day_that_posthog_does_not_agree_on_keeps_its_batches(typed: Typed) -> None:
+    loaded(typed.ground, DAY, result="gap")
+    assert "Deleted nothing" in typed("housekeeping", "--yes").output
+    assert typed.ground.stored("batches") != []
+
+
+def test_days_outside_of_the_range_are_left_alone(typed: Typed) -> None:
+    later = DAY + dt.timedelta(days=40)
+    for day in (DAY, later):
+        loaded(typed.ground, day)
+    assert "Deleted 1 batches" in typed("housekeeping", "--from", "2022-06-07", "--yes").output
+    assert [key for key in typed.ground.stored("batches") if "dt=2022-06-06" in key]
+    assert not [key for key in typed.ground.stored("batches") if f"dt={later}" in key]
