@@ -92,6 +92,13 @@ def test_a_failing_check_says_who_accepted_it_for_the_day():
         assert ("acknowledged" in result.metadata) is expected
 
 
+@pytest.mark.parametrize("check", sorted(DESCRIPTIONS))
+def test_every_check_of_a_day_can_be_accepted(check):
+    accepted = CheckAcknowledged(check=check, reason="known", until="2999-01-01", by="ann", at="2022-06-07")
+    (result,) = check_results([Verdict(check, False, "x", {})], KEY, DAY, fold([accepted]))
+    assert "accepted by ann until 2999-01-01: known" in str(result.description) and "acknowledged" in result.metadata
+
+
 def test_a_good_day_passes_every_check():
     found = verdicts(whole_day(), usual=(2400, 2300, 2500))
     assert [verdict.words for verdict in found.values() if not verdict.passed] == []

@@ -5,6 +5,7 @@ import datetime as dt
 import dagster as dg
 import pytest
 
+from snowplow_posthog_dagster.automation.check_alerts import _evaluations
 from snowplow_posthog_dagster.automation.housekeeping import keep_house
 from snowplow_posthog_dagster.automation.old_runs import delete_old_runs
 from snowplow_posthog_dagster.automation.schedules import Night, NightConfig, NightReport, build_nightly_schedule
@@ -12,7 +13,7 @@ from snowplow_posthog_dagster.loading.day import DayLoad
 from snowplow_posthog_dagster.loading.setup import archive_of, connection_of
 from snowplow_posthog_dagster.settings import Settings
 from snowplow_posthog_dagster.storage.day_log import DayLog
-from snowplow_posthog_dagster.storage.entries import Purged, Reconciled
+from snowplow_posthog_dagster.storage.entries import CheckAcknowledged, Purged, Reconciled
 from snowplow_posthog_dagster.storage.leases import DayLease
 from snowplow_posthog_dagster.storage.workspace import timestamp_text
 
@@ -74,6 +75,27 @@ def test_a_late_file_keeps_the_day_open_and_fails_its_check(world, yesterday):
     assert "not complete: 1 objects to transform" in night(world).lines[0]
     assert not is_finished(world, yesterday)
     assert checks(world, yesterday)["complete_in_time"] is False
+
+
+def test_a_day_that_somebody_accepted_as_late_says_so_and_alerts_nobody(world, yesterday):
+    world.put(dt.datetime.combine(yesterday, dt.time(5), dt.UTC), "late.gz")
+    world.now = dt.datetime.combine(yesterday + dt.timedelta(days=1), dt.time(4), dt.UTC)
+    key = dg.AssetCheckKey(world.graph.key("posthog_events"), "complete_in_time")
+
+    def told() -> list[bool]:
+        night(world)
+        return [one.passed for one in _evaluations(world.instance, key, 0) if one.partition == f"{yesterday}"]
+
+    assert told() == [False]
+    accepted = CheckAcknowledged(
+        check="complete_in_time", reason="a slow loader", until="2999-01-01", by="ann", at="2022-06-07T00:00:00Z"
+    )
+    DayLog(world.workspace, yesterday).write([accepted], writer="operator")
+    assert told() == [True, False], "the newest first: somebody knows of it"
+    (newest, _) = world.instance.event_log_storage.get_asset_check_execution_history(key, limit=2)
+    found = newest.event.dagster_event.event_specific_data
+    assert not found.passed and "accepted by ann until 2999-01-01: a slow loader" in found.description
+    assert "acknowledged" in found.metadata
 
 
 def test_a_day_that_was_never_asked_for_is_left_alone(world):
