@@ -38,6 +38,14 @@ POSTHOG_WORDS = {
     "United Kingdom of Great Britain and Northern Ireland": "United Kingdom",
 }
 
+AS_IT_IS = {
+    "$geoip_country_code": "geo_country",
+    "$geoip_continent_name": "geo_continent",
+    "$geoip_city_name": "geo_city",
+    "$browser_language": "br_lang",
+    "$timezone": "os_timezone",
+}
+
 
 # What Snowplow's models leave out, and PostHog does not.
 
@@ -174,7 +182,7 @@ def users_per_day(events: Iterable[Event], name: str) -> dict[str, int]:
 
 def sessions_per_day(events: Iterable[Event]) -> Counter[str]:
     """Sessions by the day on which they begin; PostHog begins another one at midnight, which is taken back here."""
-    started = {}
+    started: dict[str | None, str] = {}
     for event in sorted(events, key=lambda event: event["timestamp"]):
         if "$session_id" in event["properties"]:
             started.setdefault(snowplow_session(event), event["properties"]["$session_id"])
@@ -274,9 +282,9 @@ def test_browser_system_device_and_place_of_every_entry(web: Sample) -> None:
         theirs = ("agent_name", "operating_system_name", "device_category", "geo_country_name")
         assert ours == [POSTHOG_WORDS.get(row[name], row[name]) for name in theirs]
         assert str(first["$browser_version"]) == row["agent_version_major"]
-        names = ("$geoip_country_code", "$geoip_continent_name", "$geoip_city_name", "$browser_language", "$timezone")
-        theirs = ("geo_country", "geo_continent", "geo_city", "br_lang", "os_timezone")
-        assert [first.get(name, "") for name in names] == [row[name] for name in theirs]
+        assert {theirs: first.get(ours, "") for ours, theirs in AS_IT_IS.items()} == {
+            theirs: row[theirs] for theirs in AS_IT_IS.values()
+        }
         assert f"{first['$screen_width']}x{first['$screen_height']}" == row["screen_resolution"]
 
 
