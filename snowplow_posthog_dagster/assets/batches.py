@@ -4,7 +4,7 @@ import dagster as dg
 
 from snowplow_posthog_dagster.assets.graph import GROUP, Graph
 from snowplow_posthog_dagster.assets.metadata import accounting_result, counts_metadata, step_metadata
-from snowplow_posthog_dagster.assets.run import LoadConfig, day_load
+from snowplow_posthog_dagster.assets.run import LoadConfig, day_load, log_metrics
 from snowplow_posthog_dagster.loading.presence import missing_batches, missing_words
 from snowplow_posthog_dagster.loading.setup import blueprint_of
 from snowplow_posthog_dagster.resources.s3 import SnowplowS3Resource
@@ -48,6 +48,7 @@ def build_batches(graph: Graph) -> dg.AssetsDefinition:
             blueprint = blueprint_of(settings, s3.connection(), load.day, load.writer)
             report = load.transform(blueprint, processes=section.processes, frozen=section.frozen_objects)
             state = load.log.state()
+            log_metrics(settings, load, context)
             missing = missing_words(missing_batches(load.workspace, load.day, state), load.day)
         report.counts = state.counts()
         for line in report.changed:

@@ -6,7 +6,7 @@ from snowplow_posthog_dagster.assets.batches import ACCOUNTING
 from snowplow_posthog_dagster.assets.checks import check_results, check_specs, judge_run
 from snowplow_posthog_dagster.assets.graph import GROUP, Graph
 from snowplow_posthog_dagster.assets.metadata import acceptance, accounting_result, counts_metadata, step_metadata
-from snowplow_posthog_dagster.assets.run import LoadConfig, day_load
+from snowplow_posthog_dagster.assets.run import LoadConfig, day_load, log_metrics
 from snowplow_posthog_dagster.loading.pacing_leases import BACKFILL_WEIGHT, LIVE_WEIGHT, shared_pace
 from snowplow_posthog_dagster.loading.presence import missing_batches, missing_words
 from snowplow_posthog_dagster.loading.reports import StepReport
@@ -69,6 +69,7 @@ def build_events(graph: Graph) -> dg.AssetsDefinition:
                 options = posthog.options(strict_dead_letters=settings.strict_dead_letters)
                 report = load.deliver(client, api_key=api_key, pacer=pacer, options=options)
             state = load.log.state()
+            log_metrics(settings, load, context)
             missing = missing_words(missing_batches(load.workspace, load.day, state), load.day)
             verdicts = judge_run(load, state, report, settings.file.checks)
         client.close()

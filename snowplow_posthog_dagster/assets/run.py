@@ -17,11 +17,14 @@ from dagster._utils.interrupts import check_captured_interrupt
 from pydantic import Field
 
 from snowplow_posthog_dagster.loading.day import DayLoad, Narrowing, writer_name
+from snowplow_posthog_dagster.loading.measures import measured
+from snowplow_posthog_dagster.loading.metrics import log_day
 from snowplow_posthog_dagster.loading.parents import exit_with_parent
 from snowplow_posthog_dagster.loading.setup import archive_of, workspace_of
 from snowplow_posthog_dagster.settings import Settings
 from snowplow_posthog_dagster.storage.leases import DayLease
 from snowplow_posthog_dagster.storage.s3 import Connection
+from snowplow_posthog_dagster.storage.state import fold
 
 _PROGRESS_SECONDS = 5.0
 
@@ -77,6 +80,16 @@ class ProgressLog:
         rate = done / (now - self._started)
         left = (total - done) / rate if rate else float("inf")
         self._context.log.info(f"{done:,} of {total:,} {self._unit}, {rate:,.0f}/s, about {left:,.0f} s left")
+
+
+def log_metrics(settings: Settings, load: DayLoad, context: dg.AssetExecutionContext) -> None:
+    """One JSON line of metrics about the day, if `metrics.log` asks for it."""
+    where = settings.file.metrics.log
+    if where is None:
+        return
+    _, entries = load.log.snapshot()
+    measure = measured(entries, fold(entries))
+    log_day(where, load.workspace, load.day, measure, step=context.asset_key.path[-1], run=context.run.run_id)
 
 
 def day_of(context: dg.AssetExecutionContext) -> dt.date:

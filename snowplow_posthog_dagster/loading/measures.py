@@ -18,6 +18,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import msgspec
 
@@ -38,8 +39,8 @@ class DayMeasure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A day in numbers. `hours` are the numbers of `Counts` by hour ("00" to "23", or "day"), zeros left out.
 
     `transformed` and `acknowledged` are events ever, `reasons` dead letters ever made, `statuses` answers of PostHog
-    by HTTP status; `newest_arrival` is the newest collector time in milliseconds; `last_rate` the events per second
-    of the last delivery that sent any; times are UTC text.
+    by HTTP status; `newest_arrival` is the newest collector time, in milliseconds, of an object of which nothing is
+    left to send; `last_rate` the events per second of the last delivery that sent any; times are UTC text.
     """
 
     hours: dict[str, dict[str, int]] = {}
@@ -62,11 +63,11 @@ class DayMeasure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     @property
     def counts(self) -> Counts:
         """The counting equation of the day, without the sums by rule and reason."""
-        return Counts.total(Counts(**numbers) for numbers in self.hours.values())
+        return Counts.total(map(_counts, self.hours.values()))
 
     def hour(self, name: str) -> Counts:
         """The counting equation of one hour."""
-        return Counts(**self.hours.get(name, {}))
+        return _counts(self.hours.get(name, {}))
 
     @property
     def last_acknowledged_hour(self) -> int | None:
@@ -95,7 +96,7 @@ def measured(entries: Sequence[Entry], state: DayState) -> DayMeasure:
         refused=sum(entry.refused for entry in posted),
         statuses=_summed(entry.statuses for entry in posted),
         reasons=_summed(_reasons(entry) for entry in done),
-        newest_arrival=max((entry.newest_arrival for entry in done if entry.newest_arrival), default=None),
+        newest_arrival=max(_arrivals_sent(state), default=None),
         last_rate=_rate(sent[-1]) if sent else None,
         last_delivery=sent[-1].ended if sent else "",
         last_run=state.last_run(),
@@ -108,6 +109,11 @@ def _numbers(counts: Counts) -> dict[str, int]:
     return {name: number for name in NUMBERS if (number := getattr(counts, name))}
 
 
+def _counts(numbers: Mapping[str, int]) -> Counts:
+    values: dict[str, Any] = dict(numbers)
+    return Counts(**values)
+
+
 def _reasons(entry: Done) -> Mapping[str, int]:
     """An entry of a release that did not note reasons still counts its dead letters."""
     return entry.reasons or ({"unknown": entry.dead_letters} if entry.dead_letters else {})
@@ -118,6 +124,12 @@ def _summed(parts: Iterable[Mapping[str, int]]) -> dict[str, int]:
     for part in parts:
         total.update(part)
     return dict(sorted(total.items()))
+
+
+def _arrivals_sent(state: DayState) -> Iterable[int]:
+    for known in state.objects.values():
+        if known.done and known.done.newest_arrival and not known.deliverable:
+            yield known.done.newest_arrival
 
 
 def _rate(posted: Posted) -> float:
