@@ -7,6 +7,8 @@ LONGEST_TEXT = 3_000
 """Slack cuts a section at 3,000 characters."""
 RUNBOOK = "docs/runbook.md"
 
+_STACK_TRACE = re.compile(r"\s*Stack Trace:\n(?:\s+File .*\n(?:\s{4,}.*\n?)*)*")
+
 # Which words of Dagster, Kubernetes and the kernel mean that a run ended without an error of its own.
 _ENDINGS = (
     (
@@ -80,11 +82,12 @@ def cause_of(name: str, words: str) -> Cause:
 
 
 def ending_of(message: str) -> Cause:
-    """The cause of a run that ended without a failed step, from Dagster's words about it."""
+    """The cause of a run that ended without a failed step, from Dagster's words about it without their traces."""
+    message = _STACK_TRACE.sub("", message).strip()
     for pattern, words, next_step in _ENDINGS:
         if pattern.search(message):
-            return Cause("killed", f"{words} ({message.strip()})", next_step, "killed-run")
-    return Cause("no failed step", message.strip() or "Dagster gives no reason", _OTHERWISE[0], "killed-run")
+            return Cause("killed", f"{words} ({message})", next_step, "killed-run")
+    return Cause("no failed step", message or "Dagster gives no reason", *_OTHERWISE)
 
 
 def escaped(text: str) -> str:

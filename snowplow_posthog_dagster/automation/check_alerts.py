@@ -11,7 +11,7 @@ import dagster as dg
 
 from snowplow_posthog_dagster.assets.graph import Graph
 from snowplow_posthog_dagster.automation.alert_memory import AlertMemory, OpenAlert
-from snowplow_posthog_dagster.automation.alert_words import days, message
+from snowplow_posthog_dagster.automation.alert_words import days, escaped, message
 from snowplow_posthog_dagster.automation.failures import channels_of
 
 _EVALUATIONS = 500
@@ -24,6 +24,8 @@ class Evaluation(NamedTuple):
     partition: str
     passed: bool
     words: str
+    accepted: str = ""
+    """Who accepted it, until when and why; empty when nobody did. They need not be told of it."""
 
 
 def watch_checks(memory: AlertMemory, context: dg.SensorEvaluationContext, graph: Graph, now: float) -> int:
@@ -60,9 +62,9 @@ def _evaluations(instance: dg.DagsterInstance, key: dg.AssetCheckKey, after: int
         if isinstance(data, dg.AssetCheckEvaluation):
             partition = data.metadata.get("partition")
             day = str(partition.value) if partition is not None else ""
-            # Somebody who accepted it need not be told of it.
-            fine = data.passed or "acknowledged" in data.metadata
-            yield Evaluation(record.id, day, fine, data.description or "")
+            accepted = data.metadata.get("acknowledged")
+            by = "" if data.passed or accepted is None else str(accepted.value)
+            yield Evaluation(record.id, day, data.passed, data.description or "", by)
 
 
 def _tell(
@@ -75,8 +77,8 @@ def _tell(
         for name, alert in memory.open.items()
         if alert.kind == "check" and alert.check == key.name and alert.asset == key.asset_key.to_user_string()
     }
-    bad = [one for day, one in last.items() if not one.passed and day not in open_days]
-    good = [day for day, one in last.items() if one.passed and day in open_days]
+    bad = [one for day, one in last.items() if not (one.passed or one.accepted) and day not in open_days]
+    over = [one for day, one in last.items() if (one.passed or one.accepted) and day in open_days]
     asset = key.asset_key.to_user_string()
     if bad:
         which = days([one.partition for one in bad])
@@ -86,11 +88,15 @@ def _tell(
     for one in bad:
         alert = OpenAlert("check", asset, [one.partition], channels, now, now, check=key.name)
         memory.open[f"check|{asset}|{key.name}|{one.partition}"] = alert
+    good = [one.partition for one in over if one.passed]
     if good:
         text = f":large_green_circle: check *{key.name}* of {asset} passes again for {days(good)}"
         memory.say(channels, text, now=now, fallback=section.default_channel)
-    for day in good:
-        del memory.open[open_days[day]]
+    for one in (one for one in over if one.accepted):
+        text = f":white_circle: check *{key.name}* of {asset} fails on for {one.partition}, {escaped(one.accepted)}"
+        memory.say(channels, text, now=now, fallback=section.default_channel)
+    for one in over:
+        del memory.open[open_days[one.partition]]
     return len(bad)
 
 

@@ -32,6 +32,7 @@ class Desk:
     slack: SlackServer
     errors: dict[str, Exception | None] = field(default_factory=dict)
     check_passes: bool = True
+    accepted: str = ""
     alerts: dict[str, object] = field(default_factory=dict)
     production: bool = True
     now: float = 0.0
@@ -61,7 +62,10 @@ class Desk:
                 check_name="broken_objects",
                 severity=dg.AssetCheckSeverity.WARN,
                 description="left: 1 broken object",
-                metadata={"partition": context.partition_key},
+                metadata={
+                    "partition": context.partition_key,
+                    **({"acknowledged": self.accepted} if self.accepted else {}),
+                },
             )
             yield dg.MaterializeResult(check_results=[result])
 
@@ -357,3 +361,33 @@ def test_both_sensors_run_from_the_start(desk):
     sensors = slack_alerts.build_slack_sensors(desk.graph)
     assert [sensor.name for sensor in sensors] == ["slack_on_failure", "slack_watch"]
     assert {sensor.default_status for sensor in sensors} == {dg.DefaultSensorStatus.RUNNING}
+
+
+def test_a_failing_check_that_somebody_accepts_is_not_told_to_pass(desk):
+    desk.check_passes = False
+    desk.run("2022-01-05")
+    desk.watch()
+    desk.accepted = "accepted by ann until 2022-02-01: <known>"
+    desk.run("2022-01-05")
+    desk.watch()
+    failing, accepted = desk.slack.texts()
+    assert "fails for 2022-01-05" in failing
+    assert "fails on for 2022-01-05, accepted by ann until 2022-02-01: &lt;known&gt;" in accepted
+    desk.run("2022-01-05")
+    desk.watch()
+    assert len(desk.slack.texts()) == 2, "who accepted it is not told again"
+
+
+def test_what_a_run_died_of_is_told_without_dagsters_stack_trace():
+    cause = ending_of(
+        'Execution of run for "load_day" failed. DagsterSubprocessError: errors occurred in child processes:\n'
+        "In process 6315: NameError: name 'job' is not defined\n\nStack Trace:\n"
+        '  File "/x/dagster/_core/executor/child_process_executor.py", line 79, in _execute\n'
+        "    for step_event in command.execute():\n"
+        '  File "/x/dagster/_core/executor/multiprocess.py", line 93, in execute\n'
+        "    execution_plan = create_execution_plan(\n                     ^^^^^^^\n"
+    )
+    assert cause.words.endswith("NameError: name 'job' is not defined")
+    assert cause.chapter == "unknown-error"
+    killed = ending_of('Stack Trace:\n  File "x", line 1\n    y\nunexpectedly exited')
+    assert killed.chapter == "killed-run", "what stands behind a trace is still read"
