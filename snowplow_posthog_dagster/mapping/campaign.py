@@ -5,6 +5,7 @@ page is read as posthog-js would: only on events whose URL has the parameter, fi
 the URL.
 """
 
+from collections.abc import Container
 from urllib.parse import unquote_plus
 
 from snowplow_posthog_dagster.mapping.columns import Columns
@@ -38,7 +39,9 @@ PARAMETERS = frozenset({"utm_source", "utm_medium", "utm_campaign", "utm_term", 
 
 RULES = (
     Rule(
-        "utm_source, utm_medium, utm_campaign, utm_term, utm_content, utm_name", "page_urlquery", "If mkt_* is empty."
+        "utm_source, utm_medium, utm_campaign, utm_term, utm_content, utm_name",
+        "page_urlquery",
+        "If mkt_* is empty, unless privacy drops it.",
     ),
     Rule(
         ", ".join(CLICK_IDS),
@@ -64,20 +67,20 @@ NETWORKS = {
 """mkt_network in lower case -> PostHog's name of its click id; the first three are Snowplow's own."""
 
 
-def attribute(columns: Columns, properties: Properties) -> None:
-    """Set what the `mkt_*` columns do not say themselves."""
+def attribute(columns: Columns, properties: Properties, dropped: Container[str]) -> None:
+    """Set what the `mkt_*` columns do not say themselves, but nothing that privacy `dropped`."""
     if columns.mkt_clickid:
         click_id = NETWORKS.get(columns.mkt_network.lower())
         if click_id is not None:
             properties[click_id] = columns.mkt_clickid
     if "=" in columns.page_urlquery:
-        _from_query(columns, properties)
+        _from_query(columns, properties, dropped)
 
 
-def _from_query(columns: Columns, properties: Properties) -> None:
+def _from_query(columns: Columns, properties: Properties, dropped: Container[str]) -> None:
     for pair in columns.page_urlquery.split("&"):
         name, _, value = pair.partition("=")
         if name in PARAMETERS and value and name not in properties:
             column = _COLUMN_OF_PARAMETER.get(name)
-            if column is None or not getattr(columns, column):
+            if column is None or not (column in dropped or getattr(columns, column)):
                 properties[name] = unquote_plus(value).replace("\x00", "\ufffd")

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from snowplow_posthog_dagster.mapping import app, browser, campaign, commerce, geo, page, referrer
 from snowplow_posthog_dagster.mapping.columns import Columns
 from snowplow_posthog_dagster.mapping.identity import CLIENT_SESSION, Found
+from snowplow_posthog_dagster.mapping.privacy import dropped_columns
 from snowplow_posthog_dagster.mapping.properties import Properties
 from snowplow_posthog_dagster.mapping.reading import Data, Entity
 from snowplow_posthog_dagster.mapping.settings import MappingSettings
@@ -26,6 +27,7 @@ def compile_description(settings: MappingSettings) -> Describe:
     """The function that adds PostHog's properties; it takes the event's own data and its PostHog name as well."""
     locate = geo.compile_geo(settings)
     parse_user_agent = settings.properties.parse_user_agent
+    dropped = dropped_columns(settings.privacy)
 
     def describe(columns: Columns, properties: Properties, found: Found, event: Entity | None, name: str) -> None:
         locate(columns, properties)
@@ -35,9 +37,9 @@ def compile_description(settings: MappingSettings) -> Describe:
             browser.describe_browser(columns, properties, found, parse_user_agent=parse_user_agent)
             if columns.platform == "mob" and not columns.page_url:
                 browser.has_no_browser(properties)
-        page.describe_page(columns, properties, found)
-        referrer.describe_referrer(columns, properties, is_pageview=name == "$pageview")
-        campaign.attribute(columns, properties)
+        page.describe_page(columns, properties, found, dropped)
+        referrer.describe_referrer(columns, properties, is_pageview=name == "$pageview", dropped=dropped)
+        campaign.attribute(columns, properties, dropped)
         app.describe_library(columns, properties)
         if event is not None and type(event.data) is dict:
             describe_event(columns, properties, found, event.data)

@@ -1,5 +1,6 @@
 """The page and the screen that it was shown on: URL parts, page view id, language, time zone."""
 
+from collections.abc import Container
 from urllib.parse import unquote, urlsplit
 
 from snowplow_posthog_dagster.mapping.columns import Columns
@@ -9,7 +10,7 @@ from snowplow_posthog_dagster.mapping.reading import Data
 from snowplow_posthog_dagster.mapping.rules import Rule
 
 RULES = (
-    Rule("$current_url", "page_url", "Put together from its parts when page_url is empty."),
+    Rule("$current_url", "page_url", "Put together from its parts when page_url is empty, unless privacy drops it."),
     Rule("$host", "page_urlhost, page_urlport", "With the port unless it is 80 or 443."),
     Rule("$host, $pathname", "page_url", "If page_urlhost is empty. The path of a host alone is `/`, as in browsers."),
     Rule("$pageview_id", "web_page.id", "Shared by the page view and what happens on that page."),
@@ -25,12 +26,12 @@ _DEFAULT_PORTS = (None, 80, 443)
 _MAX_USER_AGENT = 1000
 
 
-def describe_page(columns: Columns, properties: Properties, found: Found) -> None:
-    """Complete URL, host, path, page view id, language and time zone."""
+def describe_page(columns: Columns, properties: Properties, found: Found, dropped: Container[str]) -> None:
+    """Complete URL, host, path, page view id, language and time zone; columns that privacy `dropped` stay empty."""
     if columns.page_url and not columns.page_urlhost:
-        _split_url(columns)
+        _split_url(columns, dropped)
     if columns.page_urlhost:
-        _complete_url(columns)
+        _complete_url(columns, dropped)
     page = found.get(WEB_PAGE)
     if page:
         identifier = page.get("id")
@@ -54,23 +55,27 @@ def describe_link(columns: Columns, properties: Properties, data: Data) -> None:
             properties["$external_click_url"] = target
 
 
-def _complete_url(columns: Columns) -> None:
-    if not columns.page_urlpath:
+def _complete_url(columns: Columns, dropped: Container[str]) -> None:
+    if not columns.page_urlpath and "page_urlpath" not in dropped:
         columns.page_urlpath = "/"
-    if not columns.page_url:
+    if not columns.page_url and "page_url" not in dropped:
         columns.page_url = _join_url(columns)
     if columns.page_urlport not in _DEFAULT_PORTS:
         columns.page_urlhost = f"{columns.page_urlhost}:{columns.page_urlport}"
 
 
-def _split_url(columns: Columns) -> None:
+def _split_url(columns: Columns, dropped: Container[str]) -> None:
     try:
         parts = urlsplit(columns.page_url)
-        columns.page_urlhost, columns.page_urlport = parts.hostname or "", parts.port
+        host, port = parts.hostname or "", parts.port
     except ValueError:  # an IPv6 host without its bracket, a port that is no number
         return
-    columns.page_urlpath = columns.page_urlpath or parts.path
-    columns.page_urlquery = columns.page_urlquery or parts.query
+    if "page_urlhost" not in dropped:
+        columns.page_urlhost, columns.page_urlport = host, port
+    if "page_urlpath" not in dropped:
+        columns.page_urlpath = columns.page_urlpath or parts.path
+    if "page_urlquery" not in dropped:
+        columns.page_urlquery = columns.page_urlquery or parts.query
 
 
 def _join_url(columns: Columns) -> str:

@@ -1,7 +1,8 @@
 """What must not leave as it is: dropped, hashed, truncated, or stripped of query parameters.
 
 Applied to the typed columns and to entities before any other rule reads them, so that nothing derived from a value can
-give it away: a hashed user_id makes a hashed distinct_id. Only filters and `forget` see the record as it was.
+give it away: a hashed user_id makes a hashed distinct_id. Only filters and `forget` see the record as it was. What is
+dropped stays away: rules that fill empty columns from others (a URL from its parts) leave dropped ones empty.
 
 By default goes what nobody meant to collect: values that people typed into forms, and the advertising ids of phones.
 The preset `strict` is for a project that must not hold personal data in the clear; `keep` exempts single fields.
@@ -18,6 +19,7 @@ from snowplow_posthog_dagster.mapping.campaign import PARAMETERS
 from snowplow_posthog_dagster.mapping.columns import DEFAULTS, Columns
 from snowplow_posthog_dagster.mapping.paths import EntityPath, parse_path
 from snowplow_posthog_dagster.mapping.settings import PrivacySettings
+from snowplow_posthog_dagster.snowplow.columns import INDEX
 
 FORM_VALUES = ("change_form.value", "focus_form.value", "submit_form.elements.value")
 ADVERTISING_IDS = ("mobile_context.appleIdfa", "mobile_context.androidIdfa", "mobile_context.openIdfa")
@@ -92,14 +94,22 @@ def compile_privacy(settings: PrivacySettings, secret: bytes | None) -> Privacy:
     return Privacy(_for_columns(changes) if changes else None, fields, actions)
 
 
+def dropped_columns(settings: PrivacySettings) -> frozenset[str]:
+    """Columns that are dropped: no rule may make one anew out of others, as a URL out of its parts."""
+    return frozenset(_drops(settings)) & INDEX.keys() - set(settings.keep)
+
+
+def _drops(settings: PrivacySettings) -> tuple[str, ...]:
+    return DROPPED_BY_DEFAULT + (STRICT_DROPS if settings.preset == "strict" else ()) + settings.drop
+
+
 def _actions(settings: PrivacySettings, secret: bytes | None) -> list[Action]:
     strict = settings.preset == "strict"
-    drops = DROPPED_BY_DEFAULT + (STRICT_DROPS if strict else ()) + settings.drop
     hashes = (STRICT_HASHES if strict else ()) + settings.hash
     names = frozenset(name.lower() for name in settings.strip_query_parameters.names)
     if strict:
         names |= {ALL_BUT_CAMPAIGNS}
-    actions = [Action(path, "drop", _dropped) for path in drops]
+    actions = [Action(path, "drop", _dropped) for path in _drops(settings)]
     if names:
         within = settings.strip_query_parameters.within
         actions += [Action(path, "strip query parameters", _stripper(names, "query" in path)) for path in within]

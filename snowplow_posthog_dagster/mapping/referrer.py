@@ -4,6 +4,7 @@ posthog-js writes `$direct` when there is no referrer, and PostHog's channel typ
 the columns empty. Only page views carry it, since other events of a page have no entry of their own.
 """
 
+from collections.abc import Container
 from urllib.parse import unquote_plus, urlsplit
 
 from snowplow_posthog_dagster.mapping.columns import Columns
@@ -11,7 +12,11 @@ from snowplow_posthog_dagster.mapping.properties import Properties
 from snowplow_posthog_dagster.mapping.rules import Rule
 
 RULES = (
-    Rule("$referrer, $referring_domain", "page_referrer, refr_urlhost", "`$direct` on `$pageview` without a referrer."),
+    Rule(
+        "$referrer, $referring_domain",
+        "page_referrer, refr_urlhost",
+        "`$direct` on `$pageview` without a referrer, on those of the two that privacy does not drop.",
+    ),
     Rule("$referring_domain", "refr_urlhost, refr_urlport", "With the port unless it is 80 or 443."),
     Rule("$search_engine", "refr_urlhost", "google, bing, yahoo or duckduckgo, as posthog-js finds them."),
     Rule("ph_keyword", "refr_term, refr_urlquery", "What was searched for, if the search engine tells it."),
@@ -22,28 +27,37 @@ _DEFAULT_PORTS = (None, 80, 443)
 _ENGINES = (("google.", "google"), ("bing.com", "bing"), ("yahoo.com", "yahoo"), ("duckduckgo.com", "duckduckgo"))
 
 
-def describe_referrer(columns: Columns, properties: Properties, *, is_pageview: bool) -> None:
-    """Complete the referrer's columns."""
-    referrer = columns.page_referrer
-    if not referrer:
-        if is_pageview:
-            columns.page_referrer = columns.refr_urlhost = DIRECT
-        return
-    if not columns.refr_urlhost:
-        columns.refr_urlhost = _host(referrer)
+def describe_referrer(columns: Columns, properties: Properties, *, is_pageview: bool, dropped: Container[str]) -> None:
+    """Complete the referrer's columns; those that privacy `dropped` stay empty."""
     host = columns.refr_urlhost
+    if not columns.page_referrer and not host:
+        if is_pageview:
+            _come_directly(columns, dropped)
+        return
+    if not host and "refr_urlhost" not in dropped:
+        host = columns.refr_urlhost = _host(columns.page_referrer)
     for part, engine in _ENGINES:
         if part in host:
             properties["$search_engine"] = engine
-            keyword = columns.refr_term or _keyword(engine, columns.refr_urlquery)
+            keyword = columns.refr_term or _keyword(engine, columns.refr_urlquery, dropped)
             if keyword:
                 properties["ph_keyword"] = keyword
             break
-    if columns.refr_urlport not in _DEFAULT_PORTS:
+    if host and columns.refr_urlport not in _DEFAULT_PORTS:
         columns.refr_urlhost = f"{host}:{columns.refr_urlport}"
 
 
-def _keyword(engine: str, query: str) -> str:
+def _come_directly(columns: Columns, dropped: Container[str]) -> None:
+    """A dropped referrer is not known to be none, so it gets no word; its host, if that is sent, tells."""
+    if "page_referrer" not in dropped:
+        columns.page_referrer = DIRECT
+    if "refr_urlhost" not in dropped:
+        columns.refr_urlhost = DIRECT
+
+
+def _keyword(engine: str, query: str, dropped: Container[str]) -> str:
+    if "refr_term" in dropped:
+        return ""
     wanted = "p" if engine == "yahoo" else "q"
     for pair in query.split("&"):
         name, _, value = pair.partition("=")

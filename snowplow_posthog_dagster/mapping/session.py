@@ -10,9 +10,9 @@ price is that a session over midnight becomes two. The other 74 bits are the fir
 """
 
 from functools import lru_cache
-from hashlib import sha256
 
 from snowplow_posthog_dagster.mapping.columns import Columns
+from snowplow_posthog_dagster.mapping.digests import short_sha256
 from snowplow_posthog_dagster.mapping.event_time import DAY_MS
 from snowplow_posthog_dagster.mapping.identity import CLIENT_SESSION, Found, legal
 from snowplow_posthog_dagster.mapping.rules import Rule
@@ -41,7 +41,7 @@ def snowplow_session(columns: Columns, found: Found) -> str:
 
 def session_uuid(session: str, timestamp: int) -> str:
     """The UUIDv7 of a session on the day of a timestamp in milliseconds."""
-    digits = sha256(session.encode()).hexdigest()
+    digits = short_sha256(session.encode()).hexdigest()
     # The first 12 bits stand beside the version, the next 62 behind the variant.
     tail = "%016x" % (int(digits[3:19], 16) >> 2 & _LOW_BITS | _VARIANT)  # noqa: UP031 - half the time of an f-string
     return f"{_midnight(timestamp // DAY_MS)}-7{digits[:3]}-{tail[:4]}-{tail[4:]}"

@@ -39,6 +39,7 @@ from snowplow_posthog_dagster.mapping.properties import PROPERTY_NAMES, TAKEN_UP
 from snowplow_posthog_dagster.mapping.rules import Rule
 from snowplow_posthog_dagster.mapping.settings import MappingSettings, Section
 from snowplow_posthog_dagster.snowplow.columns import COLUMNS
+from snowplow_posthog_dagster.snowplow.schema import snake_case
 
 MODULES = (
     names,
@@ -163,6 +164,11 @@ def _column_row(name: str, settings: MappingSettings, actions: tuple[Action, ...
 
 def _rule_row(rule: Rule, settings: MappingSettings, actions: tuple[Action, ...]) -> FieldRow:
     """A rule that sets a property, or `-` when privacy drops all that it reads or its properties are not sent."""
+    if rule.target == "distinct_id":
+        return FieldRow(", ".join(settings.identity.distinct_id), rule.target, rule.text)
+    person = settings.identity.person_properties
+    if rule.target == "$set, $set_once" and not (person.set or person.set_once):
+        return FieldRow(rule.source, "-", "nothing is allowed")
     unsent = {property_name(name) for name in settings.properties.drop}
     gone = {action.path for action in actions if action.verb == "drop"}
     sources = {part.removeprefix("else ") for part in rule.source.split(", ")}
@@ -170,13 +176,21 @@ def _rule_row(rule: Rule, settings: MappingSettings, actions: tuple[Action, ...]
         return FieldRow(rule.source, "-", "properties.drop")
     if sources <= gone:
         return FieldRow(rule.source, "-", "privacy: drop")
+    if settings.geo == "none" and sources <= set(geo.GEO_COLUMNS):
+        return FieldRow(rule.source, "-", "geo: none")
     return FieldRow(rule.source, rule.target, rule.text)
 
 
 def _entity_rows(settings: MappingSettings) -> list[FieldRow]:
-    rows = []
+    person = settings.identity.person_properties
+    rows = [
+        FieldRow(path, f"{part}.{name}", "identity.person_properties")
+        for part, named in (("$set", person.set), ("$set_once", person.set_once))
+        for name, path in named.items()
+    ]
     for schema, rule in settings.entities.rules.items():
-        target = {"keep": "contexts_... or unstruct_event_...", "drop": "-", "flatten": f"{rule.prefix or schema}..."}
+        prefix = rule.prefix or f"{snake_case(schema.rpartition('/')[2])}_"
+        target = {"keep": "contexts_... or unstruct_event_...", "drop": "-", "flatten": f"{prefix}..."}
         chosen = f", only {', '.join(rule.fields)}" if rule.fields is not None else ""
         rows.append(FieldRow(schema, target[rule.carry], f"entities.rules: {rule.carry}{chosen}"))
         rows += [
@@ -185,7 +199,8 @@ def _entity_rows(settings: MappingSettings) -> list[FieldRow]:
         ]
         rows += [
             FieldRow(f"{schema}.{field}", "$feature/...", "entities.rules: features")
-            for field in rule.features.values()
+            for pair in rule.features.items()
+            for field in pair
         ]
     keeps = settings.entities.default or ("drop" if settings.privacy.preset == "strict" else "keep")
     rows.append(FieldRow("any other entity", "contexts_..." if keeps == "keep" else "-", f"entities.default: {keeps}"))

@@ -84,7 +84,8 @@ class BatchBuilder:
     def _reset(self) -> None:
         self._compressor: Compressor = self._make_compressor()
         self._waiting: list[bytes] = []
-        self._waiting_bytes = 0
+        self._size = 0  # raw bytes of the batch in hand, with its separators
+        self._next_chunk = _CHUNK_BYTES
         self._raw_bytes = 0
         self._events = 0
         self._min_timestamp = 0
@@ -95,40 +96,38 @@ class BatchBuilder:
 
     def add(self, event: bytes, timestamp: int) -> Batch | None:
         """Add one event; returns the batch before it when this event would not fit in."""
-        size = len(event) + len(SEPARATOR)
-        full = self._events >= MAX_EVENTS or (
-            self._events > 0 and self._raw_bytes + self._waiting_bytes + size > MAX_RAW_BYTES
-        )
-        finished = self.finish() if full else None
-        if self._events == 0:
+        size = self._size + len(event) + len(SEPARATOR)
+        finished = None
+        if self._events >= MAX_EVENTS or (self._events and size > MAX_RAW_BYTES):
+            finished = self.finish()
+            size = len(event) + len(SEPARATOR)
+        if not self._events:
             self._min_timestamp = self._max_timestamp = timestamp
         elif timestamp < self._min_timestamp:
             self._min_timestamp = timestamp
         elif timestamp > self._max_timestamp:
             self._max_timestamp = timestamp
         self._waiting.append(event)
-        self._waiting_bytes += size
+        self._size = size
         self._events += 1
-        if self._waiting_bytes >= _CHUNK_BYTES:
+        if size >= self._next_chunk:
             self._compress_waiting()
         return finished
 
     def _compress_waiting(self) -> None:
         chunk = SEPARATOR.join(self._waiting)
-        if self._raw_bytes:
-            chunk = SEPARATOR + chunk
         self._raw_bytes += len(chunk)
         self._crc = crc32(chunk, self._crc)
         self._digest.update(chunk)
         self._compressed.append(self._compressor.compress(chunk))
-        self._waiting = []
-        self._waiting_bytes = 0
+        self._waiting = [b""]  # so that the next chunk begins with a separator
+        self._next_chunk = self._size + _CHUNK_BYTES
 
     def finish(self) -> Batch | None:
         """Return the batch in hand, or None when it holds no event; the builder is then empty."""
         if not self._events:
             return None
-        if self._waiting:
+        if self._waiting != [b""]:
             self._compress_waiting()
         self._compressed.append(self._compressor.flush(zlib.Z_FULL_FLUSH))
         run = Run(

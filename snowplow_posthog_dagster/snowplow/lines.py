@@ -121,8 +121,7 @@ def _ended_lines(chunks: Iterable[bytes], max_record_bytes: int) -> Iterator[lis
     held_bytes = 0
     streaming = False
     for chunk in chunks:
-        ended = chunk.split(b"\n")
-        unfinished = ended.pop()
+        ended, unfinished = _split(chunk)
         if streaming and ended:
             yield _Piece(ended.pop(0), last=True)
             streaming = False
@@ -142,6 +141,16 @@ def _ended_lines(chunks: Iterable[bytes], max_record_bytes: int) -> Iterator[lis
         yield _Piece(b"", last=True)
     elif held:
         yield [b"".join(held)]
+
+
+def _split(chunk: bytes) -> tuple[list[bytes], bytes]:
+    """The lines of a chunk and what follows the last newline; `split` looks at every byte, `find` at 32 at once."""
+    lines: list[bytes] = []
+    find, start = chunk.find, 0
+    while (end := find(b"\n", start)) >= 0:
+        lines.append(chunk[start:end])
+        start = end + 1
+    return lines, chunk[start:]
 
 
 def _unusual(
