@@ -9,6 +9,7 @@ The same words stand in the log, in the metadata, in the terminal and in the doc
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
+from operator import attrgetter
 
 
 @dataclass(frozen=True)
@@ -46,18 +47,16 @@ class Counts:
     @classmethod
     def total(cls, parts: Iterable["Counts"]) -> "Counts":
         """The sum of many."""
-        sums: dict[str, int] = {item.name: 0 for item in fields(cls)}
-        rules: Counter[str] = Counter()
-        reasons: Counter[str] = Counter()
-        notes: Counter[str] = Counter()
-        for part in parts:
-            for name in NUMBERS:
-                sums[name] += getattr(part, name)
-            rules.update(part.filtered_by_rule)
-            reasons.update(part.withdrawn_by_reason)
-            notes.update(part.notes)
-        numbers = {name: sums[name] for name in NUMBERS}
-        return cls(**numbers, filtered_by_rule=rules, withdrawn_by_reason=reasons, notes=notes)
+        listed = list(parts)
+        if not listed:
+            return cls()
+        numbers = dict(zip(NUMBERS, map(sum, zip(*map(_numbers_of, listed), strict=True)), strict=True))
+        return cls(
+            **numbers,
+            filtered_by_rule=_sum(part.filtered_by_rule for part in listed),
+            withdrawn_by_reason=_sum(part.withdrawn_by_reason for part in listed),
+            notes=_sum(part.notes for part in listed),
+        )
 
     def problems(self) -> list[str]:
         """The sums that do not add up, with their numbers; empty when every record is accounted for."""
@@ -87,3 +86,14 @@ class Counts:
 
 NUMBERS = [item.name for item in fields(Counts) if item.type is int or item.type == "int"]
 """The names of the plain numbers of `Counts`."""
+
+_numbers_of = attrgetter(*NUMBERS)
+
+
+def _sum(counters: Iterable[Counter[str]]) -> Counter[str]:
+    """The sum of many, most of which are empty on a day of many objects."""
+    total: Counter[str] = Counter()
+    for counter in counters:
+        if counter:
+            total.update(counter)
+    return total

@@ -8,7 +8,6 @@ it read, after the new one is written. Reading is cheap because a process keeps 
 """
 
 import datetime as dt
-import gzip
 import threading
 import time
 import uuid
@@ -20,7 +19,7 @@ from typing import Self
 from snowplow_posthog_dagster.errors import GoneObjectError, SnowplowPostHogError, StorageUnavailableError
 from snowplow_posthog_dagster.storage.entries import Delivered, Entry, entry_of, line_of
 from snowplow_posthog_dagster.storage.state import DayState, fold
-from snowplow_posthog_dagster.storage.workspace import Workspace, digest, timestamp_name
+from snowplow_posthog_dagster.storage.workspace import Workspace, digest, packed, timestamp_name
 
 COMPACT_ABOVE = 16
 # A crash sends again what was acknowledged and not logged. Half a second of two is left to S3 for the writing, and at
@@ -41,6 +40,7 @@ class DayLog:
         self.workspace = workspace
         self.day = day
         self._parsed: dict[str, list[tuple[bytes, Entry]]] = {}
+        self._folded: tuple[list[str], DayState] = ([], DayState({}))
         # A running delivery looks at the log from a thread of its own.
         self._reading = threading.Lock()
 
@@ -75,8 +75,13 @@ class DayLog:
         return self.snapshot()[1]
 
     def state(self) -> DayState:
-        """The state of the day."""
-        return fold(self.entries())
+        """The state of the day. As long as no segment comes or goes it is not worked out again."""
+        names, entries = self.snapshot()
+        known, state = self._folded
+        if names != known:
+            state = fold(entries)
+            self._folded = (names, state)
+        return state
 
     def _fetch(self, names: Sequence[str]) -> None:
         if not names:
@@ -100,15 +105,28 @@ class DayLog:
             return False
         try:
             with ThreadPoolExecutor(_READERS) as pool:
-                read = list(pool.map(self.workspace.read_lines, names))
+                read = list(pool.map(self._lines, names))
         except GoneObjectError:
             return False
         lines = sorted({line for segment in read for line in segment})
         data = b"".join(line + b"\n" for line in lines)
         key = self.workspace.key("log", self.day, f"compacted-{digest(data)[:32]}.jsonl.gz")
-        self.workspace.bucket.put(key, gzip.compress(data, compresslevel=6, mtime=0))
+        self.workspace.bucket.put(key, packed(data))
         self.workspace.bucket.delete([name for name in names if name != key])
+        self._know(key, lines, names)
         return True
+
+    def _lines(self, name: str) -> list[bytes]:
+        """The lines of a segment: those that were read before, or the segment's."""
+        known = self._parsed.get(name)
+        return self.workspace.read_lines(name) if known is None else [line for line, _ in known]
+
+    def _know(self, key: str, lines: Sequence[bytes], names: Sequence[str]) -> None:
+        """Keep the entries of a compacted segment when all that it was made of are known: it need not be read."""
+        with self._reading:
+            if all(name in self._parsed for name in names):
+                entries = {line: entry for name in names for line, entry in self._parsed[name]}
+                self._parsed[key] = [(line, entries[line]) for line in lines]
 
 
 def state_digest(object_ids: Iterable[str], segment_names: Iterable[str]) -> str:

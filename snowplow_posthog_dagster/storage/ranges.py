@@ -22,6 +22,8 @@ class Ranges:
 
     def without(self, other: "Ranges") -> "Ranges":
         """The positions that are here and not in `other`."""
+        if not other.intervals or not self._intervals:
+            return self
         return Ranges(gap for first, end in self._intervals for gap in _gaps(other.intervals, first, end))
 
     def missing(self, total: int) -> "Ranges":
@@ -63,6 +65,8 @@ class Ranges:
 
 def _normal(intervals: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
     merged: list[tuple[int, int]] = []
+    if not intervals:
+        return merged
     for first, end in sorted(intervals):
         if merged and first <= merged[-1][1]:
             merged[-1] = (merged[-1][0], max(merged[-1][1], end))

@@ -58,7 +58,7 @@ def new_session() -> botocore.session.Session:
     session = botocore.session.get_session()
     session.register_component("data_loader", _LOADER)
     session.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=moment)
-    session.register("before-parse.s3.ListObjectsV2", contents)
+    session.register("before-parse.s3.ListObjectsV2", contents)  # type: ignore[arg-type]  # named arguments only
     return session
 
 
