@@ -34,6 +34,8 @@ PLACES = (
 )  # fmt: skip
 """Where the records of a day are, in the words of the counting equation."""
 
+_USUAL_STATUSES = ("0", "200", "408", "429", "500", "502", "503", "504")
+"""Shown from the start: Prometheus sees no increase in a series that begins with its first error."""
 _NOT_RETRIED = frozenset({"200", "204", "400", "401", "403", "413"})
 
 MeasuredDays = Mapping[dt.date, DayMeasure]
@@ -97,7 +99,7 @@ def _counters(measures: Iterable[DayMeasure], target: str) -> Iterator[Metric]:
         family = CounterMetricFamily(PREFIX + name, words, labels=["target"])
         family.add_metric([target], sum(numbers))
         yield family
-    statuses = _summed(one.statuses for one in found)
+    statuses = _summed([dict.fromkeys(_USUAL_STATUSES, 0), *(one.statuses for one in found)])
     requests = CounterMetricFamily(
         f"{PREFIX}requests", "Answers of PostHog by HTTP status", labels=["target", "status"]
     )
@@ -174,14 +176,14 @@ def _seconds(text: str) -> float:
 
 
 def json_line(metrics: Iterable[Metric], **known: Any) -> str:
-    """Metrics as one JSON object: their names, with values by label where they have labels beside the target."""
+    """Metrics as one JSON object: their names, with values by label, zeros left out, where they have labels."""
     line: dict[str, Any] = {"time": timestamp_text(), **known}
     for metric in metrics:
         for sample in metric.samples:
             rest = [value for label, value in sample.labels.items() if label not in {"target", "day"}]
-            if rest:
+            if rest and sample.value:
                 line.setdefault(sample.name, {})[" ".join(rest)] = sample.value
-            else:
+            elif not rest:
                 line[sample.name] = sample.value
     return json.dumps(line, ensure_ascii=False)
 
