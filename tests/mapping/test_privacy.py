@@ -53,6 +53,36 @@ def test_columns_and_fields_of_entities_are_dropped():
     assert found["contexts_com_gitlab_gitlab_standard_1"][0]["extra"] == {"kind": "y"}
 
 
+VISIT = {
+    "page_url": "https://a.org/mail?utm_source=s&q=1", "page_urlscheme": "https", "page_urlhost": "a.org",
+    "page_urlpath": "/mail", "page_urlquery": "utm_source=s&q=1", "page_referrer": "https://www.google.com/?q=tea",
+    "refr_urlhost": "www.google.com", "refr_urlquery": "q=tea", "refr_term": "tea", "mkt_source": "s",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("column", "name"),
+    [("page_url", "$current_url"), ("page_urlhost", "$host"), ("page_urlpath", "$pathname"),
+     ("page_referrer", "$referrer"), ("refr_urlhost", "$referring_domain"), ("refr_term", "ph_keyword"),
+     ("mkt_source", "utm_source"), ("page_urlquery", "page_urlquery")],
+)  # fmt: skip
+def test_what_is_dropped_is_not_made_anew_out_of_other_columns(column, name):
+    assert name in properties(**VISIT)
+    left = {**VISIT, column: ""}
+    assert (name in properties(**left)) is (column not in {"page_urlquery", "page_referrer"}), "it is made anew"
+    assert name not in properties({"privacy": {"drop": [column]}}, **VISIT)
+    assert name not in properties({"privacy": {"drop": [column]}}, **left)
+
+
+def test_visits_whose_referrer_is_dropped_are_not_called_direct():
+    hidden = {"privacy": {"drop": ["page_referrer", "refr_urlhost"]}}
+    assert not {"$referrer", "$referring_domain"} & set(properties(hidden, event="page_view", **VISIT))
+    assert not {"$referrer", "$referring_domain"} & set(properties(hidden, event="page_view"))
+    host_only = properties({"privacy": {"drop": ["page_referrer"]}}, event="page_view", **VISIT)
+    assert host_only["$referring_domain"] == "www.google.com"
+    assert properties({"privacy": {"drop": ["page_referrer"]}}, event="page_view")["$referring_domain"] == "$direct"
+
+
 def test_a_hashed_id_makes_a_hashed_distinct_id():
     found = event({"privacy": {"hash": ["user_id"]}}, user_id="ada")
     assert found["distinct_id"] == found["properties"]["$user_id"] == hashed("ada") == digest(SECRET, "ada")

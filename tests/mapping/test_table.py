@@ -47,3 +47,20 @@ def test_it_shows_what_the_settings_do():
     assert found["gitlab_standard"].rule == "entities.rules: flatten, only plan"
     assert found["gitlab_standard.namespace_id"].target == "$groups.namespace"
     assert rows({"privacy": {"preset": "strict"}})["any other entity"].target == "-"
+
+
+def test_it_shows_the_chain_of_ids_and_the_person_properties_of_the_settings():
+    settings = MappingSettings.model_validate(
+        {"identity": {"distinct_id": ["gitlab_standard.user_id", "domain_userid"],
+                      "person_properties": {"set": {"plan": "gitlab_standard.plan"}, "force_history": True}},
+         "entities": {"rules": {"com.acme/CartItem": {"carry": "flatten"}}}})  # fmt: skip
+    found = fields(settings)
+    assert [row.source for row in found if row.target == "distinct_id"] == ["gitlab_standard.user_id, domain_userid"]
+    assert ("gitlab_standard.plan", "$set.plan") in [(row.source, row.target) for row in found]
+    assert "cart_item_..." in [row.target for row in found]
+    assert [row.target for row in fields(MappingSettings()) if "person_properties" in row.source] == ["-"]
+
+
+def test_without_places_none_of_their_properties_are_listed():
+    targets = [row.target for row in fields(MappingSettings.model_validate({"geo": "none"}))]
+    assert not [target for target in targets if target.startswith("$geoip_") and target != "$geoip_disable"]
