@@ -21,6 +21,7 @@ from snowplow_posthog_dagster.storage.inflate import CHUNK_BYTES, inflate
 from snowplow_posthog_dagster.storage.s3 import Bucket, Listed
 
 _LISTING_THREADS = 12
+_KEYS_PER_ANSWER = 1_000
 _HOUR = re.compile(r"\{HH\}")
 # What lies beside the data: Spark's markers, LZO indexes, manifests, Firehose's own failures.
 _NOT_DATA = re.compile(
@@ -52,10 +53,23 @@ class ArchiveEntry:
         """Whether the layout has a folder an hour."""
         return bool(_HOUR.search(self.layout))
 
+    @property
+    def whole_days(self) -> bool:
+        """Whether the hours of a day, and nothing of other days, lie under one prefix: the hour comes last."""
+        return self.hourly and not re.search(r"\{(?!HH)", _HOUR.split(self.layout, maxsplit=1)[1])
+
     def key_prefix(self, day: dt.date, hour: int) -> str:
         """The S3 prefix of one hour (or of the day, when the layout has no hours)."""
-        parts = {"yyyy": f"{day:%Y}", "yy": f"{day:%y}", "MM": f"{day:%m}", "dd": f"{day:%d}", "HH": f"{hour:02d}"}
-        return self.prefix + re.sub(r"\{(\w+)\}", lambda match: parts[match.group(1)], self.layout)
+        return self.prefix + _filled(self.layout, day, hour)
+
+    def day_prefix(self, day: dt.date) -> str:
+        """What the prefixes of all hours of a day begin with."""
+        return self.prefix + _filled(_HOUR.split(self.layout, maxsplit=1)[0], day, 0)
+
+
+def _filled(layout: str, day: dt.date, hour: int) -> str:
+    parts = {"yyyy": f"{day:%Y}", "yy": f"{day:%y}", "MM": f"{day:%m}", "dd": f"{day:%d}", "HH": f"{hour:02d}"}
+    return re.sub(r"\{(\w+)\}", lambda match: parts[match.group(1)], layout)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,9 +144,24 @@ class Archive:
             if hours is not None:
                 raise SettingsError(f"{day}: the layout {entry.layout!r} has no {{HH}}, so hours cannot be chosen")
             return self._objects(entry, day, None)
+        if hours is None and entry.whole_days and (few := self._few(entry, day)) is not None:
+            return few
         with ThreadPoolExecutor(_LISTING_THREADS) as pool:
             listings = pool.map(lambda hour: self._objects(entry, day, hour), wanted)
             return [found for listing in listings for found in listing]
+
+    def _few(self, entry: ArchiveEntry, day: dt.date) -> list[ArchiveObject] | None:
+        """A day of fewer keys than one answer holds, by one LIST; None for others, whose hours are listed at once."""
+        hours = {entry.key_prefix(day, hour): hour for hour in range(24)}
+        length = len(next(iter(hours)))
+        listed = list(itertools.islice(self.bucket.listing(entry.day_prefix(day)), _KEYS_PER_ANSWER))
+        if len(listed) == _KEYS_PER_ANSWER:
+            return None
+        return [
+            self._object(item, hour, entry.source)
+            for item in listed
+            if (hour := hours.get(item.key[:length])) is not None and is_data(item)
+        ]
 
     def _objects(self, entry: ArchiveEntry, day: dt.date, hour: int | None) -> list[ArchiveObject]:
         listing = self.bucket.listing(entry.key_prefix(day, hour or 0))

@@ -75,8 +75,11 @@ class DayLog:
         return self.snapshot()[1]
 
     def state(self) -> DayState:
-        """The state of the day. As long as no segment comes or goes it is not worked out again."""
-        names, entries = self.snapshot()
+        """The state of the day."""
+        return self.state_of(*self.snapshot())
+
+    def state_of(self, names: list[str], entries: Iterable[Entry]) -> DayState:
+        """The state that a snapshot means; as long as no segment comes or goes it is not worked out again."""
         known, state = self._folded
         if names != known:
             state = fold(entries)
@@ -122,11 +125,14 @@ class DayLog:
         return self.workspace.read_lines(name) if known is None else [line for line, _ in known]
 
     def _know(self, key: str, lines: Sequence[bytes], names: Sequence[str]) -> None:
-        """Keep the entries of a compacted segment when all that it was made of are known: it need not be read."""
+        """Keep what is known of the segments as what their union is known by: it need not be read, nor folded again."""
         with self._reading:
             if all(name in self._parsed for name in names):
                 entries = {line: entry for name in names for line, entry in self._parsed[name]}
                 self._parsed[key] = [(line, entries[line]) for line in lines]
+            known, state = self._folded
+            if known == names:
+                self._folded = ([key], state)
 
 
 def state_digest(object_ids: Iterable[str], segment_names: Iterable[str]) -> str:

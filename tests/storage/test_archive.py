@@ -1,6 +1,7 @@
 """The archive list: which prefix holds a day, what is data, and what an object's identity is."""
 
 import datetime as dt
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -69,6 +70,52 @@ def test_layouts_name_hours_in_any_way() -> None:
 def test_a_layout_that_cannot_name_a_day_is_an_error() -> None:
     assert "unknown fields ['mm']" in check_entries([ArchiveEntry("e/", layout="{yyyy}/{MM}/{dd}/{mm}/")])[0]
     assert "does not name the day" in check_entries([ArchiveEntry("e/", layout="{yyyy}/")])[0]
+
+
+class Keys:
+    """A bucket that holds these keys and notes which prefixes were listed."""
+
+    name = "bucket"
+
+    def __init__(self, *keys: str) -> None:
+        self.keys = sorted(keys)
+        self.listed: list[str] = []
+
+    def listing(self, prefix: str) -> Iterator[Listed]:
+        self.listed.append(prefix)
+        return (Listed(key, "e", 7, 0.0, "STANDARD") for key in self.keys if key.startswith(prefix))
+
+
+def listed(layout: str, keys: Keys, hours: list[int] | None = None) -> list[tuple[str, int | None]]:
+    bucket: Any = keys
+    found = Archive(bucket, [ArchiveEntry("e/", layout=layout)]).list_day(dt.date(2022, 6, 6), hours)
+    return [(item.key, item.hour) for item in found]
+
+
+def test_a_day_of_few_objects_is_one_list_and_one_of_many_is_one_an_hour() -> None:
+    names = [f"e/2022/06/06/{number % 24:02d}/{number:04d}.gz" for number in range(1_200)]
+    few = Keys(*names[:990], "e/2022/06/06/24/x.gz", "e/2022/06/06/readme", "e/2022/06/07/00/x.gz", "e/2022/06/066")
+    many = Keys(*names)
+    by_few, by_many = listed("{yyyy}/{MM}/{dd}/{HH}/", few), listed("{yyyy}/{MM}/{dd}/{HH}/", many)
+    assert by_few == [(name, int(name[13:15])) for name in sorted(names[:990])]
+    assert by_many == [(name, int(name[13:15])) for name in sorted(names)]
+    assert few.listed == ["e/2022/06/06/"]
+    assert len(many.listed) == 25
+
+
+@pytest.mark.parametrize(
+    ("layout", "key", "lists"),
+    [
+        ("{yyyy}{MM}{dd}{HH}/", "e/2022060604/a.gz", 1),
+        ("dt={yyyy}-{MM}-{dd}/hh={HH}/good/", "e/dt=2022-06-06/hh=04/good/a.gz", 1),
+        ("{HH}/{yyyy}/{MM}/{dd}/", "e/04/2022/06/06/a.gz", 24),
+    ],
+)
+def test_hours_are_listed_together_only_where_the_hour_comes_last(layout: str, key: str, lists: int) -> None:
+    keys = Keys(key, "e/2022/06/06/a.gz")
+    assert listed(layout, keys) == [(key, 4)]
+    assert len(keys.listed) == lists
+    assert listed(layout, keys, [3]) == []
 
 
 def test_hours_of_a_daily_layout_cannot_be_chosen() -> None:
