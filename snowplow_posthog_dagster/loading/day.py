@@ -30,7 +30,7 @@ from snowplow_posthog_dagster.posthog.pacing import Pacer
 from snowplow_posthog_dagster.storage.archive import Archive, ArchiveObject
 from snowplow_posthog_dagster.storage.day_log import DayLog, LogWriter, state_digest
 from snowplow_posthog_dagster.storage.entries import Broken, Done
-from snowplow_posthog_dagster.storage.state import DayState, ObjectState, fold
+from snowplow_posthog_dagster.storage.state import DayState, ObjectState
 from snowplow_posthog_dagster.storage.workspace import Workspace, digest, timestamp_name, timestamp_text
 
 Progress = Callable[[int, int], None]
@@ -102,8 +102,8 @@ class DayLoad:
         keys = [listed.key for listed in self.workspace.bucket.listing(self.workspace.folder("manifests", self.day))]
         with ThreadPoolExecutor(_READERS) as pool:
             manifests = pool.map(self.workspace.read_lines, keys)
-            lines = [json.loads(line) for manifest in manifests for line in manifest]
-        return {line["object"]: Remembered(line["key"], line["hour"]) for line in lines}
+            lines = [_manifested.decode(line) for manifest in manifests for line in manifest]
+        return {line.object: Remembered(line.key, line.hour) for line in lines}
 
     def _note_changes(
         self, listing: Sequence[ArchiveObject], state: DayState, remembered: Mapping[str, Remembered]
@@ -325,7 +325,7 @@ class DayLoad:
             return False
         self.log.compact(above=1)
         names, entries = self.log.snapshot()
-        state = fold(entries)
+        state = self.log.state_of(names, entries)
         if what_is_left(state, listing) or state.problems():
             return False
         counts = state.counts()
@@ -372,7 +372,7 @@ def _status(known: ObjectState | None) -> str:
 
 
 def _manifest_line(found: ArchiveObject) -> bytes:
-    return json.dumps(
+    return msgspec.json.encode(
         {
             "object": found.object_id,
             "bucket": found.bucket,
@@ -384,7 +384,18 @@ def _manifest_line(found: ArchiveObject) -> bytes:
             "storage_class": found.storage_class,
             **({"restore": found.restore_command} if found.frozen else {}),
         }
-    ).encode()
+    )
+
+
+class _ManifestLine(msgspec.Struct):
+    """What is read of a manifest again."""
+
+    object: str
+    key: str
+    hour: int | None
+
+
+_manifested = msgspec.json.Decoder(_ManifestLine)
 
 
 def writer_name(run_id: str) -> str:
