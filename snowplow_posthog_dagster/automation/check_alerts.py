@@ -16,6 +16,19 @@ from snowplow_posthog_dagster.automation.failures import channels_of
 
 _EVALUATIONS = 500
 
+# The first thing to do, short enough for a message at night; the runbook's chapter has the rest.
+_NEXT_STEPS = {
+    "broken_objects": "ask the Snowplow pipeline for the file again: a new upload is loaded by itself",
+    "hours_present": "list the folder of that hour in the archive, then look at Snowplow's loader",
+    "records_present": "`snowplow-posthog preview` the files of that hour, then look at the collector",
+    "posthog_errors": "nothing while runs succeed; https://status.posthog.com says more",
+    "reconciled": "`snowplow-posthog pause --reason gap`, then mend the cause in PostHog: a limit, a dropping rule",
+    "complete_in_time": "`snowplow-posthog status`, then materialize the day, and see why no run did",
+    "dead_letter_share": "`snowplow-posthog dead-letters list`, mend the cause, then `dead-letters replay`",
+    "latency": "compare when files landed with when runs began: the ticks of `new_snowplow_files` say why they wait",
+    "volume": "compare the hours of the day with the trackers' releases and with holidays",
+}
+
 
 class Evaluation(NamedTuple):
     """One evaluation of a check, for a day."""
@@ -83,7 +96,8 @@ def _tell(
     if bad:
         which = days([one.partition for one in bad])
         headline = f":large_yellow_circle: check *{key.name}* of {asset} fails for {which}"
-        text = message(headline, bad[-1].words, _next_step(key.name), chapter=key.name.replace("_", "-"), link="")
+        link = _link(graph, key.asset_key)
+        text = message(headline, bad[-1].words, _next_step(key.name), chapter=key.name.replace("_", "-"), link=link)
         memory.say(channels, text, now=now, fallback=section.default_channel)
     for one in bad:
         alert = OpenAlert("check", asset, [one.partition], channels, now, now, check=key.name)
@@ -101,4 +115,11 @@ def _tell(
 
 
 def _next_step(check: str) -> str:
-    return f"the check's page says what to do; the runbook has a chapter on `{check}`"
+    return _NEXT_STEPS.get(check, f"`snowplow-posthog status`; the runbook has a chapter on {check}")
+
+
+def _link(graph: Graph, key: dg.AssetKey) -> str:
+    """The page of the asset's checks, when the settings say where the UI is."""
+    address = graph.settings.file.alerts.webserver_url
+    asset = key.to_user_string()
+    return f"<{address.rstrip('/')}/assets/{asset}?view=checks|checks of {asset}>" if address else ""

@@ -363,6 +363,23 @@ def test_both_sensors_run_from_the_start(desk):
     assert {sensor.default_status for sensor in sensors} == {dg.DefaultSensorStatus.RUNNING}
 
 
+def test_a_failing_check_says_what_to_do_and_links_to_its_page(desk):
+    desk.alerts["webserver_url"] = "https://dagster.example.com/"
+    desk.check_passes = False
+    desk.run("2022-01-05")
+    desk.watch()
+    (text,) = desk.slack.texts()
+    assert "*Next:* ask the Snowplow pipeline for the file again" in text
+    assert "<https://dagster.example.com/assets/posthog_events?view=checks|checks of posthog_events>" in text
+    assert "docs/runbook.md#broken-objects" in text
+
+
+def test_every_check_that_alerts_by_default_says_what_to_do():
+    from snowplow_posthog_dagster.automation.check_alerts import _NEXT_STEPS
+
+    assert set(AlertsSection().checks) <= set(_NEXT_STEPS)
+
+
 def test_a_failing_check_that_somebody_accepts_is_not_told_to_pass(desk):
     desk.check_passes = False
     desk.run("2022-01-05")
