@@ -48,6 +48,16 @@ KILLS ?= 200
 kill-test: extra ## kill runs at random moments and count what was lost or doubled (KILLS=200)
 	@$(BIN)/python -m tests.faults.kill_loop --kills $(KILLS) $(ARGS)
 
+.PHONY: fuzz
+MINUTES ?= 5
+fuzz: install ## odd archive objects through parser, mapper and transform (MINUTES=5; SEED=N OBJECTS=1 repeats one)
+	@$(BIN)/python -m tests.fuzz.run --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(if $(OBJECTS),--objects $(OBJECTS)) $(ARGS)
+
+.PHONY: soak
+MINUTES ?= 10
+soak: install ## everything at once against a real dagster dev, and a line of what came of it (MINUTES=10)
+	@$(BIN)/python -m tests.soak --minutes $(MINUTES) $(ARGS)
+
 .PHONY: lint
 lint: install ## ruff (format, rules, complexity) and mypy --strict
 	@$(BIN)/ruff format --check .
