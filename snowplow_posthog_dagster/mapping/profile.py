@@ -136,8 +136,12 @@ class Profile:
         arrival = event["properties"].get("collector_tstamp") or event["timestamp"]
         self._first, self._last = min(self._first or arrival, arrival), max(self._last, arrival)
         is_ping = event["event"] == "page_ping"
-        passes = isinstance(self._filter(record), Mapped)
+        filtered = self._filter(record)
+        passes = isinstance(filtered, Mapped)
         self._billable["all records, no filters"] += 1
+        self._billable["no filters, page_ping: drop"] += not is_ping
+        if isinstance(filtered, Filtered):
+            self._billable[f"saved by the filter {filtered.rule}"] += 1
         self._billable["filters, page_ping: keep"] += passes
         self._billable["filters, page_ping: drop"] += passes and not is_ping
         for percent, belongs in self._samples.items():

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.mapping.support import MOBILE, SNOWPLOW, properties, unstruct
+from tests.mapping.support import MOBILE, SNOWPLOW, event, properties, unstruct
 
 APPLICATION = "iglu:com.snowplowanalytics.mobile/application/jsonschema/1-0-0"
 SCREEN = "iglu:com.snowplowanalytics.mobile/screen/jsonschema/1-0-0"
@@ -48,6 +48,28 @@ def test_legacy_orders_and_items_have_revenue():
     item = properties(event="transaction_item", ti_price="19.99", ti_quantity="3", ti_currency="EUR")
     assert (item["revenue"], item["currency"]) == (59.97, "EUR")
     assert properties(event="transaction_item", ti_price="19.99")["revenue"] == 19.99
+
+
+def test_the_revenue_of_a_day_of_a_shop():
+    """Orders, items and actions of two customers: each sum is the shop's, and only orders have one."""
+    actions = {"events": {"self_describing": {"snowplow_ecommerce_action": "ecommerce:{type}"}}}
+    steps = ("product_view", "add_to_cart", "checkout_step", "transaction")
+    day = [
+        event(actions, domain_userid=user, domain_sessionid=f"s-{user}", **unstruct(ACTION, {"type": step}),
+              entities=[(ORDER, {"transaction_id": "t", "revenue": "18.10", "currency": "EUR"})])
+        for user in ("ann", "bob") for step in steps
+    ]  # fmt: skip
+    assert [each["event"] for each in day[:4]] == [f"ecommerce:{step}" for step in steps]
+    sold = [each["properties"]["revenue"] for each in day if "revenue" in each["properties"]]
+    assert sold == [18.1, 18.1]
+    assert len({each["distinct_id"] for each in day}) == len({each["properties"]["$session_id"] for each in day}) == 2
+
+    legacy = [event(event="transaction", tr_orderid="o", tr_total="79.96", tr_currency="EUR")]
+    legacy += [event(event="transaction_item", ti_orderid="o", ti_sku=sku, ti_price=price, ti_quantity=count)
+               for sku, price, count in (("tea", "19.99", "3"), ("pot", "19.99", "1"))]  # fmt: skip
+    revenue = [each["properties"]["revenue"] for each in legacy]
+    assert [each["event"] for each in legacy] == ["transaction", "transaction_item", "transaction_item"]
+    assert revenue[0] == round(sum(revenue[1:]), 2) == 79.96
 
 
 def test_an_amount_that_overflows_is_left_out():

@@ -52,6 +52,8 @@ def test_what_other_policies_would_send(report):
     assert report.billable["as configured"] == report.billable["filters, page_ping: drop"] == 65
     assert report.billable["filters, page_ping: keep"] == 90
     assert report.billable["all records, no filters"] == 100
+    assert report.billable["no filters, page_ping: drop"] == 75
+    assert report.billable["saved by the filter bots"] == 10
     assert report.billable["filters, page_ping: keep, sample 10 %"] < 40
 
 

@@ -14,9 +14,12 @@ import orjson
 import pytest
 
 from snowplow_posthog_dagster.mapping.outcome import Mapped
+from snowplow_posthog_dagster.sandbox.sessions import sessions
+from snowplow_posthog_dagster.sandbox.store import RequestRow, Store
 from snowplow_posthog_dagster.snowplow.lines import records
 from snowplow_posthog_dagster.snowplow.record import Record
 from tests.mapping.support import mapper
+from tests.sandbox.events import NOW, TOKEN, captured
 
 PING_SECONDS = 5.0
 """dbt-snowplow-web takes a session that starts with a page ping to have begun this much before."""
@@ -120,6 +123,33 @@ def test_a_session_is_split_at_midnight_and_nowhere_else(by_snowplow_session):
 def test_no_two_sessions_share_an_id(by_snowplow_session):
     ids = [{event["properties"]["$session_id"] for event in events} for events in by_snowplow_session.values()]
     assert sum(map(len, ids)) == len(set().union(*ids))
+
+
+def test_the_sandbox_counts_these_sessions_and_no_others(by_snowplow_session, tmp_path):
+    """The stand-in's session table, by PostHog's rules on ids and times, over the very bytes that are sent."""
+    events = [event for session in by_snowplow_session.values() for event in session]
+    outcome = captured(orjson.dumps({"api_key": TOKEN, "batch": events}))
+    assert outcome.status == 200
+    store = Store(tmp_path / "posthog.sqlite")
+    store.record(RequestRow(NOW, "/batch", "200", None, 1, 1, 0, 1, 1, TOKEN, False, None), outcome.events)
+    with store.reading() as connection:
+        table = {row.session_id: row for row in sessions(connection)}
+    store.close()
+    by_day = defaultdict(list)
+    for event in events:
+        by_day[event["properties"]["$session_id"]].append(event)
+    assert set(table) == set(by_day)
+    assert {row.broken_rule for row in table.values()} == {None}
+    for session_id, expected in by_day.items():
+        row = table[session_id]
+        assert summary(expected) == Session(text_of(row.start), text_of(row.end), row.pageviews, row.events)
+    # 46 session ids of Snowplow, some of them over many days: 14 more by midnight.
+    assert (len(by_snowplow_session), len(table)) == (46, 60)
+
+
+def text_of(microseconds: int) -> str:
+    moment = dt.datetime.fromtimestamp(microseconds / 1e6, dt.UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def iso(text: str) -> str:
