@@ -13,10 +13,10 @@ import datetime as dt
 import os
 import urllib.parse
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from snowplow_posthog_dagster.errors import SettingsError
@@ -113,6 +113,12 @@ class TransformSection(Section):
     max_record_bytes: int = Field(16 * 1024**2, ge=1024)
     repeat_window: int = Field(20_000, ge=0)
     frozen_objects: Literal["fail", "skip"] = "fail"
+
+    @model_validator(mode="after")
+    def _level_of_codec(self) -> Self:
+        if self.codec == "isal" and self.level > 3:
+            raise ValueError(f"level {self.level} is none of the codec isal, which has 0 to 3")
+        return self
 
 
 class DeliverySection(Section):
@@ -380,8 +386,7 @@ def in_region(host: str, region: str) -> bool:
 
     Of any other host, a reverse proxy among them, nobody can say where events end: it is in no region.
     """
-    name = urllib.parse.urlsplit(host).hostname or ""
-    return name in {f"{region}.i.posthog.com", f"{region}.posthog.com"}
+    return (urllib.parse.urlsplit(host).hostname or "") in {f"{region}.i.posthog.com", f"{region}.posthog.com"}
 
 
 def _required(value: str | None, name: str, meaning: str) -> str:

@@ -145,3 +145,16 @@ def test_the_archive_list_is_read_with_its_dates(tmp_path: Path) -> None:
     file.write_text("archive: [{prefix: a/, until: 2022-01-01}, {prefix: b/, from: 2022-01-02}]")
     first, second = load_file(file).archive
     assert (first.until, second.start) == (dt.date(2022, 1, 1), dt.date(2022, 1, 2))
+
+
+@pytest.mark.parametrize(("codec", "level", "good"), [("isal", 3, True), ("isal", 4, False), ("zlib", 9, True)])
+def test_a_level_that_the_codec_does_not_have_is_refused_before_it_breaks_every_object(
+    tmp_path: Path, codec: str, level: int, good: bool
+) -> None:
+    file = tmp_path / "settings.yaml"
+    file.write_text(f"transform: {{codec: {codec}, level: {level}}}")
+    if good:
+        assert load_file(str(file)).transform.level == level
+        return
+    with pytest.raises(SettingsError, match="isal, which has 0 to 3"):
+        load_file(str(file))
