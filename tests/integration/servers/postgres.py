@@ -29,8 +29,7 @@ class PostgresServer:
     def new_database(self) -> "PostgresServer":
         """The same server with another database, empty."""
         made = replace(self, database=f"dagster_{uuid4().hex[:12]}")
-        programs = postgres_programs()
-        run([f"{programs}/createdb", "-h", self.host, "-p", str(self.port), "-U", self.user, made.database])
+        create_database(made)
         return made
 
     @property
@@ -55,57 +54,63 @@ def postgres_found() -> bool:
     return postgres_programs() is not None
 
 
-@contextmanager
-def postgres() -> Iterator[PostgresServer]:
-    """Start it without durability, in a folder of its own."""
+def initialise(folder: Path, *, durable: bool = False) -> tuple[PostgresServer, list[str]]:
+    """An empty data folder; returns the server that it will be, and the command that runs it.
+
+    With `durable` what was committed outlives a killed server (not a lost machine); otherwise nothing is waited for.
+    """
     programs = postgres_programs()
     if programs is None:
         raise RuntimeError("PostgreSQL's server is not installed")
-    server = PostgresServer(port=free_port())
+    server, data = PostgresServer(port=free_port()), folder / "data"
+    flags = ["-U", server.user, "-A", "trust", "--no-sync", "-E", "UTF8", "--locale=C"]
+    run([str(programs / "initdb"), "-D", str(data), *flags])
+    options = {
+        "listen_addresses": "127.0.0.1",
+        "port": str(server.port),
+        "unix_socket_directories": str(folder),
+        "fsync": "off",
+        "synchronous_commit": "on" if durable else "off",
+        "full_page_writes": "off",
+        "max_connections": "200",
+        "shared_buffers": "64MB",
+    }
+    settings = [argument for name, value in options.items() for argument in ("-c", f"{name}={value}")]
+    return server, [str(programs / "postgres"), "-D", str(data), *settings]
+
+
+def accepts(server: PostgresServer) -> bool:
+    """Whether it takes connections."""
+    ready = f"{postgres_programs()}/pg_isready"
+    return succeeds([ready, "-q", "-h", server.host, "-p", str(server.port), "-d", "postgres"])
+
+
+def create_database(server: PostgresServer) -> None:
+    """Make the database that the server's address names."""
+    run(
+        [
+            f"{postgres_programs()}/createdb",
+            "-h",
+            server.host,
+            "-p",
+            str(server.port),
+            "-U",
+            server.user,
+            server.database,
+        ]
+    )
+
+
+@contextmanager
+def postgres() -> Iterator[PostgresServer]:
+    """Start it without durability, in a folder of its own."""
     with server_folder("postgres") as folder:
-        data, log = folder / "data", folder / "postgres.log"
-        run(
-            [
-                str(programs / "initdb"),
-                "-D",
-                str(data),
-                "-U",
-                server.user,
-                "-A",
-                "trust",
-                "--no-sync",
-                "-E",
-                "UTF8",
-                "--locale=C",
-            ]
-        )
-        options = {
-            "listen_addresses": "127.0.0.1",
-            "port": str(server.port),
-            "unix_socket_directories": str(folder),
-            "fsync": "off",
-            "synchronous_commit": "off",
-            "full_page_writes": "off",
-            "max_connections": "200",
-            "shared_buffers": "64MB",
-        }
-        settings = [argument for name, value in options.items() for argument in ("-c", f"{name}={value}")]
-        process = start([str(programs / "postgres"), "-D", str(data), *settings], log, as_nobody=True)
+        server, command = initialise(folder)
+        log = folder / "postgres.log"
+        process = start(command, log, as_nobody=True)
         try:
-            ask = [str(programs / "pg_isready"), "-q", "-h", server.host, "-p", str(server.port), "-d", "postgres"]
-            wait_until(lambda: succeeds(ask), "PostgreSQL", process=process, log=log)
-            run(
-                [
-                    str(programs / "createdb"),
-                    "-h",
-                    server.host,
-                    "-p",
-                    str(server.port),
-                    "-U",
-                    server.user,
-                    server.database,
-                ]
-            )
+            wait_until(lambda: accepts(server), "PostgreSQL", process=process, log=log)
+            create_database(server)
             yield server
         finally:
             stop(process, by=signal.SIGINT)  # a fast shutdown: clients are disconnected
