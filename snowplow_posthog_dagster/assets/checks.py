@@ -12,13 +12,16 @@ import datetime as dt
 import json
 import statistics
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import dagster as dg
 
 from snowplow_posthog_dagster.assets.metadata import acceptance
 from snowplow_posthog_dagster.loading.day import DayLoad
+from snowplow_posthog_dagster.loading.measures import newest_day_file
 from snowplow_posthog_dagster.loading.reports import StepReport
+from snowplow_posthog_dagster.loading.schema_profile import Drift, drift
 from snowplow_posthog_dagster.settings import ChecksSection
 from snowplow_posthog_dagster.storage.state import DayState
 from snowplow_posthog_dagster.storage.workspace import Workspace
@@ -36,6 +39,7 @@ DESCRIPTIONS = {
     "volume": "Warns when a day that is over has far fewer or more records than its weekday had in four weeks",
     "dead_letter_share": "Warns when too large a share of the records became dead letters",
     "repeat_share": "Warns when too large a share of the records are exact copies within their object",
+    "schema_drift": "Warns of a new event or entity, a property that went empty, or one of another JSON type",
     "latency": "Warns when events of today or yesterday reach PostHog too long after their collection",
     "posthog_errors": "Warns when PostHog answered with server errors again and again during the run",
     "reconciled": "Warns when PostHog's query API does not have what it acknowledged",
@@ -66,6 +70,7 @@ class DayFacts(NamedTuple):
     usual: list[int]
     writer: str
     now: dt.datetime
+    drift: Drift = Drift()
 
 
 def check_specs(key: dg.AssetKey) -> list[dg.AssetCheckSpec]:
@@ -134,6 +139,7 @@ def judge_day(facts: DayFacts, limits: ChecksSection) -> list[Verdict]:
         _volume(facts, limits),
         _share(facts, "dead_letter_share", limits.dead_letter_share),
         _share(facts, "repeat_share", limits.repeat_share),
+        _schema_drift(facts),
         _latency(facts, limits),
         _errors(facts, limits),
         _reconciled(facts),
@@ -218,6 +224,29 @@ def _share(facts: DayFacts, check: str, limit: float) -> Verdict:
     return Verdict(check, good, words if good else f"{words}: {cure}", {"share": share, "number": number})
 
 
+def _schema_drift(facts: DayFacts) -> Verdict:
+    found = facts.drift
+    numbers = {"new": len(found.new), "gone": len(found.gone), "changed": len(found.changed)}
+    if not found.days or not found.events:
+        why = "no event is stored" if found.days else "no earlier day has a profile"
+        return Verdict("schema_drift", True, f"not judged: {why}", {})
+    against = f"in {found.events:,} events looked at, against {found.days} earlier days"
+    kinds = (("new", found.new), ("empty now", found.gone), ("of another type", found.changed))
+    parts = [f"{kind}: {_some(names)}" for kind, names in kinds if names]
+    words = (
+        f"{'; '.join(parts)} ({against}): ask the owners of the trackers whether this was released on purpose; if so it"
+        " is usual from the next days on, if not, insights that filter by it are wrong from today on"
+    )
+    return Verdict(
+        "schema_drift", not parts, words if parts else f"nothing new, empty or of another type {against}", numbers
+    )
+
+
+def _some(names: list[str], most: int = 5) -> str:
+    named = ", ".join(names[:most])
+    return named if len(names) <= most else f"{named} and {len(names) - most} more"
+
+
 def _latency(facts: DayFacts, limits: ChecksSection) -> Verdict:
     """Collector time of the oldest record that this run transformed, until now, when all is acknowledged."""
     arrivals = [
@@ -298,9 +327,25 @@ def server_errors(state: DayState, writer: str) -> int:
     )
 
 
-def night_facts(load: DayLoad, state: DayState, hours: Collection[int] | None, now: dt.datetime) -> DayFacts:
+def night_facts(load: DayLoad, state: DayState, now: dt.datetime, limits: ChecksSection) -> DayFacts:
     """What `judge_day` needs outside of a run, which has no server errors of its own."""
-    return DayFacts(load.day, state, hours, 0, usual_records(load.workspace, load.day), load.writer, now)
+    usual, drifted = usual_records(load.workspace, load.day), schema_drift(load, state, now, limits)
+    return DayFacts(load.day, state, hours_with_files(state), 0, usual, load.writer, now, drifted)
+
+
+def schema_drift(
+    load: DayLoad, state: DayState, now: dt.datetime, limits: ChecksSection, *, closed: bool = False
+) -> Drift:
+    """The day's profile against those of the finished days before it. A day that is closed has it in its file."""
+    days = [load.day - dt.timedelta(days=back) for back in range(limits.schema_days + 1)]
+    with ThreadPoolExecutor(len(days)) as pool:
+        own, *files = pool.map(lambda day: newest_day_file(load.workspace, day), days)
+    earlier = [file.schema for file in files if file and file.schema]
+    if not earlier:
+        return Drift()
+    today = own.schema if closed and own and own.schema else load.schema(state)
+    shares = {"new_share": limits.schema_new_share, "usual_share": limits.schema_usual_share}
+    return drift(today, earlier, over=now.date() > load.day, **shares)
 
 
 def judge_run(load: DayLoad, state: DayState, report: StepReport, limits: ChecksSection) -> list[Verdict]:
@@ -314,6 +359,7 @@ def judge_run(load: DayLoad, state: DayState, report: StepReport, limits: Checks
         usual=usual_records(load.workspace, load.day),
         writer=load.writer,
         now=now,
+        drift=schema_drift(load, state, now, limits, closed=report.closed),
     )
     in_time = judge_completeness(load.day, complete=report.closed, left=report.left, now=now, limits=limits)
     return [*judge_day(facts, limits), in_time]

@@ -20,7 +20,6 @@ from pydantic import Field
 from snowplow_posthog_dagster.assets.checks import (
     Verdict,
     check_evaluation,
-    hours_with_files,
     judge_completeness,
     judge_day,
     night_facts,
@@ -39,7 +38,7 @@ from snowplow_posthog_dagster.storage.leases import DayLease, holder_of
 from snowplow_posthog_dagster.storage.s3 import Connection
 from snowplow_posthog_dagster.storage.workspace import Workspace
 
-_NIGHT_CHECKS = {"hours_present", "records_present", "broken_objects", "volume", "reconciled"}
+_NIGHT_CHECKS = {"hours_present", "records_present", "broken_objects", "volume", "schema_drift", "reconciled"}
 
 
 class NightConfig(dg.Config):
@@ -198,8 +197,8 @@ class Night:
 
     def _report_checks(self, load: DayLoad, in_time: Verdict) -> None:
         state = load.log.state()
-        facts = night_facts(load, state, hours_with_files(state), self.now)
-        judged = judge_day(facts, self.graph.settings.file.checks)
+        limits = self.graph.settings.file.checks
+        judged = judge_day(night_facts(load, state, self.now, limits), limits)
         key = self.graph.key("posthog_events")
         # Nobody waits for a day of a backfill by the hour of the day after it.
         due = [in_time] if (self.now.date() - load.day).days <= self._days else []

@@ -21,8 +21,9 @@ from snowplow_posthog_dagster.errors import GoneObjectError, SettingsError
 from snowplow_posthog_dagster.loading.blueprint import Blueprint, Task
 from snowplow_posthog_dagster.loading.changes import Remembered, changes, remembered_in, words
 from snowplow_posthog_dagster.loading.delivery import Delivery, DeliveryOptions, DeliveryReport, OpenBatch
-from snowplow_posthog_dagster.loading.measures import DayFile, measured, segment_names
+from snowplow_posthog_dagster.loading.measures import day_file, newest_day_file
 from snowplow_posthog_dagster.loading.reports import StepReport, hour_rows
+from snowplow_posthog_dagster.loading.schema_profile import SchemaProfile, schema_of
 from snowplow_posthog_dagster.loading.watching import LogWatch
 from snowplow_posthog_dagster.loading.workers import Result, transform_all
 from snowplow_posthog_dagster.posthog.capture import CaptureClient
@@ -328,19 +329,14 @@ class DayLoad:
         state = self.log.state_of(names, entries)
         if what_is_left(state, listing) or state.problems():
             return False
-        counts = state.counts()
-        content = DayFile(
-            complete=True,
-            objects=len(listing),
-            records=counts.records,
-            mapped=counts.mapped,
-            acknowledged=counts.acknowledged,
-            at=timestamp_text(),
-            segments=segment_names(names),
-            measure=measured(entries, state),
-        )
-        self.workspace.bucket.put(self._day_key(listing, names), msgspec.json.encode(content))
+        content = day_file(len(listing), names, entries, state, self.schema(state))
+        self.workspace.bucket.put(self._day_key(listing, names), content)
         return True
+
+    def schema(self, state: DayState) -> SchemaProfile:
+        """What the day's events look like: names, and types of properties."""
+        before = newest_day_file(self.workspace, self.day)
+        return schema_of(self.workspace, self.day, state, before.schema if before else None)
 
 
 def needs_transform(known: ObjectState | None, now: str) -> bool:

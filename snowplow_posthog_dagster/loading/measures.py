@@ -22,11 +22,12 @@ from typing import Any
 
 import msgspec
 
+from snowplow_posthog_dagster.loading.schema_profile import SchemaProfile
 from snowplow_posthog_dagster.storage.counts import NUMBERS, Counts
 from snowplow_posthog_dagster.storage.day_log import DayLog
 from snowplow_posthog_dagster.storage.entries import Done, Entry, Posted
 from snowplow_posthog_dagster.storage.state import DayState, fold
-from snowplow_posthog_dagster.storage.workspace import Workspace
+from snowplow_posthog_dagster.storage.workspace import Workspace, timestamp_text
 
 WHOLE_DAY = "day"
 """The name of the only hour of a layout without hours."""
@@ -142,7 +143,7 @@ def _rate(posted: Posted) -> float:
 
 
 class DayFile(msgspec.Struct, frozen=True, kw_only=True):
-    """What is written when a day is complete. Files of earlier releases have no segments and no measure."""
+    """What is written when a day is complete. Files of earlier releases have no segments, measure and schema."""
 
     complete: bool
     objects: int = 0
@@ -152,6 +153,26 @@ class DayFile(msgspec.Struct, frozen=True, kw_only=True):
     at: str = ""
     segments: list[str] = []
     measure: DayMeasure | None = None
+    schema: SchemaProfile | None = None
+
+
+def day_file(
+    objects: int, segments: Iterable[str], entries: Sequence[Entry], state: DayState, schema: SchemaProfile
+) -> bytes:
+    """The file of a finished day with so many archive objects, as its log and its events are now."""
+    counts = state.counts()
+    content = DayFile(
+        complete=True,
+        objects=objects,
+        records=counts.records,
+        mapped=counts.mapped,
+        acknowledged=counts.acknowledged,
+        at=timestamp_text(),
+        segments=segment_names(segments),
+        measure=measured(entries, state),
+        schema=schema,
+    )
+    return msgspec.json.encode(content)
 
 
 def segment_names(keys: Iterable[str]) -> list[str]:
