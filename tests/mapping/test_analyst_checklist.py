@@ -243,6 +243,19 @@ def test_start_end_and_screens_of_every_session_of_an_app(mobile: Sample) -> Non
         assert len(screens) == int(row["screen_views"] or 0)
 
 
+def test_apps_by_system_device_and_place_but_by_no_browser(mobile: Sample) -> None:
+    screens = [event["properties"] for event in mobile.counted if event["event"] == "$screen"]
+    assert Counter((each["$os"], each["$device_type"]) for each in screens) == {
+        ("Android", "Mobile"): sum("android/" in row["useragent"] for row in mobile.views),
+        ("iOS", "Mobile"): sum("CFNetwork/" in row["useragent"] for row in mobile.views),
+    }
+    assert not any("$browser" in each for each in screens)
+    assert Counter(each["$geoip_country_code"] for each in screens) == Counter(
+        row["geo_country"] for row in mobile.views
+    )
+    assert {each["$screen_name"] for each in screens} == {row["screen_view_name"] for row in mobile.views}
+
+
 # The entry of every session, from which PostHog takes channel, campaign and all breakdowns of web analytics.
 
 

@@ -101,6 +101,8 @@ def test_the_old_columns_become_posthogs_names(columns, expected):
         (IPHONE, ("Mobile Safari", 14, "iOS", "14.4", "Mobile")),
         (WINDOWS, ("Microsoft Edge", 126, "Windows", "10", "Desktop")),
         (PIXEL, ("Chrome", 120, "Android", "13", "Mobile")),
+        ("snowplow/andr-5.0.0 android/11", (None, None, "Android", "11", "Mobile")),
+        ("snowplow/andr-1.7.1 android/8.0.0", (None, None, "Android", "8.0.0", "Mobile")),
         ("Ruby", (None, None, None, None, None)),
         ("", (None, None, None, None, None)),
     ],
