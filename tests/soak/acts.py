@@ -89,7 +89,7 @@ def broken_file(stage: Stage) -> None:
 
 def flaky(stage: Stage) -> None:
     """PostHog answers three requests of one run with 503, and everything after them: the run succeeds."""
-    stage.until(lambda: stage.only_live_runs() and not stage.runs(), "a moment without runs")
+    stage.until(stage.only_live_runs, "a moment with live runs only")
     stage.say("PostHog refuses three requests")
     stage.home.posthog.play(
         faults.status(503, faults.When(times=3)), faults.slow_answer(SLOW_SECONDS, faults.When(first=4))
@@ -142,7 +142,7 @@ def outage(stage: Stage, earlier: list[dt.date]) -> None:
     """
     stage.arrivals.fill(earlier)
     days = [f"{day}" for day in earlier]
-    stage.until(lambda: stage.only_live_runs() and not stage.runs(), "a moment without runs")
+    stage.until(stage.only_live_runs, "a moment with live runs only")
     stage.say(f"PostHog is down, and a backfill of {days[0]} to {days[-1]} begins")
     stage.home.posthog.play(faults.status(503))
     backfill = stage.dagster.backfill(days)

@@ -27,6 +27,8 @@ from snowplow_posthog_dagster.storage.workspace import Workspace
 RECORDS = 60
 _POOL_OBJECTS = 200
 _LOOK_SECONDS = 1.0
+_LATE_HOURS = 2
+"""Late files belong to an hour that the check `hours_present` does not ask for yet, so none of them fills its gap."""
 
 
 @dataclass(frozen=True)
@@ -159,7 +161,7 @@ class Arrivals:
             key, earlier = self._plain.pop()
             self.put(key, Made(key, earlier.body + made.body, earlier.uuids | made.uuids, made.dead_letters))
         else:
-            key = f"{self.folder(back=3 if kind == 'late' else 0)}{made.key.rsplit('/', 1)[-1]}"
+            key = f"{self.folder(back=_LATE_HOURS if kind == 'late' else 0)}{made.key.rsplit('/', 1)[-1]}"
             self.put(key, made)
             if not made.dead_letters:
                 self._plain.append((key, made))

@@ -100,7 +100,7 @@ class Soak:
             home.settings(alerts=alerts)
         else:
             home.settings(
-                alerts={**alerts, "seconds": 5}, automation=QUICK, delivery={"retry_seconds_per_body": 6.0},
+                alerts={**alerts, "seconds": 5}, automation=QUICK, delivery={"retry_seconds_per_body": 12.0},
             )  # fmt: skip
             home.instance_settings(
                 lambda content: content["run_monitoring"].update(
