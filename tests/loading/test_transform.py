@@ -148,7 +148,7 @@ def with_other_ids(block: bytes, number: int) -> bytes:
 
 
 MEASURE = """
-import resource, sys
+import re, sys
 from datetime import date
 from snowplow_posthog_dagster.loading.sources import source_for
 from snowplow_posthog_dagster.loading.transform import TransformJob, TransformOptions, transform_object
@@ -166,7 +166,8 @@ DAY = date(2022, 6, 6)
 job = TransformJob(archive, workspace, DAY, ("i", "m"), TransformOptions(), "w")
 found = [one for one in archive.list_day(DAY) if one.key.endswith(sys.argv[6])][0]
 done = transform_object(found, source_for("snowplow", mapper, found.object_id, "2022-06-06", 1 << 24), job)
-print(done.records, done.raw_bytes, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+# Not ru_maxrss, which begins with what the parent had in memory when it forked.
+print(done.records, done.raw_bytes, re.search(r"VmHWM:\\s+(\\d+) kB", open("/proc/self/status").read())[1])
 """
 
 
