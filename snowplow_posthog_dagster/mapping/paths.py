@@ -10,6 +10,7 @@ A text without a full stop after the last slash is a column. Lists are walked th
 reaches all items. Columns whose name is no column of Snowplow's are refused when the settings are read.
 """
 
+import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -17,6 +18,8 @@ from snowplow_posthog_dagster.snowplow.columns import COLUMNS, INDEX, Kind
 
 JSON_COLUMNS = frozenset(column.name for column in COLUMNS if column.kind in {Kind.CONTEXTS, Kind.UNSTRUCT})
 TEXT_COLUMNS = frozenset(column.name for column in COLUMNS if column.kind is Kind.TEXT)
+
+_SCHEMA_NAME = re.compile(r"(?:[A-Za-z0-9_.-]+/)?[A-Za-z0-9_-]+")
 
 
 class EntityPath(NamedTuple):
@@ -38,9 +41,14 @@ def parse_path(text: str) -> EntityPath | str:
         if name not in INDEX or name in JSON_COLUMNS:
             raise ValueError(f"{text!r} is no column of Snowplow's; expected a column or entity.field")
         return name
-    if not name or not fields or not all(fields):
+    if not is_schema_name(f"{vendor}{slash}{name}") or not fields or not all(fields):
         raise ValueError(f"{text!r} is no path; expected vendor/entity.field or entity.field")
     return EntityPath(f"{vendor}{slash}{name}", tuple(fields))
+
+
+def is_schema_name(text: str) -> bool:
+    """Whether a text is `name` or `vendor/name`, as schemas are named in the settings: without `iglu:` and version."""
+    return _SCHEMA_NAME.fullmatch(text) is not None
 
 
 def find(data: Any, fields: tuple[str, ...]) -> Any:

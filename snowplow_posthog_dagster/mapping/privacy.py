@@ -79,7 +79,7 @@ def compile_privacy(settings: PrivacySettings, secret: bytes | None) -> Privacy:
     """The actions of the settings, in the order drop, strip, truncate, hash.
 
     Raises:
-        SettingsError: something is to be hashed and there is no secret.
+        SettingsError: something is to be hashed and there is no secret, or something is kept that nothing touches.
     """
     actions = tuple(_actions(settings, secret))
     changes: list[tuple[str, Change]] = []
@@ -117,7 +117,18 @@ def _actions(settings: PrivacySettings, secret: bytes | None) -> list[Action]:
         actions.append(Action(path, f"truncate {length}", truncate_ip if length == "ip" else _cutter(length)))
     if hashes:
         actions += [Action(path, "hash", _hasher(_required(secret))) for path in hashes]
+    _check_kept(settings)
     return [action for action in dict.fromkeys(actions) if action.path not in settings.keep]
+
+
+def _check_kept(settings: PrivacySettings) -> None:
+    """Refuse an exemption that would do nothing under either preset: it is written differently than what it exempts."""
+    within = settings.strip_query_parameters.within
+    known = {*DROPPED_BY_DEFAULT, *STRICT_DROPS, *STRICT_HASHES, *within}
+    known |= {*settings.drop, *settings.hash, *settings.truncate}
+    for path in settings.keep:
+        if path not in known:
+            raise SettingsError(f"mapping.privacy.keep: nothing drops, hashes, truncates or strips {path!r}")
 
 
 def _required(secret: bytes | None) -> bytes:

@@ -13,12 +13,18 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from snowplow_posthog_dagster.mapping.paths import TEXT_COLUMNS, parse_path
+from snowplow_posthog_dagster.mapping.paths import TEXT_COLUMNS, is_schema_name, parse_path
 from snowplow_posthog_dagster.mapping.properties import KEPT_PROPERTIES, PROPERTY_NAMES, SENT_COLUMNS
 
 
 def _path(text: str) -> str:
     parse_path(text)
+    return text
+
+
+def _schema_name(text: str) -> str:
+    if not is_schema_name(text):
+        raise ValueError(f"{text!r} is no schema; expected name or vendor/name, such as com.gitlab/gitlab_standard")
     return text
 
 
@@ -76,6 +82,7 @@ def _data_template(template: str) -> str:
 
 
 Path = Annotated[str, AfterValidator(_path)]
+SchemaName = Annotated[str, AfterValidator(_schema_name)]
 TextPath = Annotated[str, AfterValidator(_text_path)]
 Unsent = Annotated[str, AfterValidator(_unsent)]
 Pattern = Annotated[str, AfterValidator(_pattern)]
@@ -98,7 +105,7 @@ class EventSettings(Section):
     """Template over se_category, se_action, se_label and se_property for structured events."""
     page_ping: Literal["keep", "drop"] = "keep"
     """Page pings are often most of the volume; `drop` counts them as filtered under `page_ping`."""
-    self_describing: dict[str, Annotated[str, AfterValidator(_data_template)]] = {}
+    self_describing: dict[SchemaName, Annotated[str, AfterValidator(_data_template)]] = {}
     """Schema `name` or `vendor/name` -> template over the top-level fields of the data, such as `ecommerce:{type}`."""
 
 
@@ -253,7 +260,7 @@ class EntitySettings(Section):
 
     default: Literal["keep", "drop"] | None = None
     """For schemas without a rule: kept, but under the preset `strict` dropped and counted."""
-    rules: dict[str, EntityRule] = {}
+    rules: dict[SchemaName, EntityRule] = {}
     """Schema `name` or `vendor/name` -> rule."""
 
 

@@ -294,6 +294,7 @@ def test_what_is_only_shown_leaves_forgotten_people_out_as_a_load_does(typed: Ty
     assert "2 records, 1 good, 1 filtered" in mapped.output and '"ann"' not in mapped.output
     assert "filtered by the rule forgotten" in typed("preview", key).output
     assert "2 events of 2 users" in typed("preview", key, "--profile").output
+    assert "1 events of 1 users" in typed("preview", f"{file}", "--profile").output
     assert "1 the same" in typed("fields", key, "--diff", "other.yaml").output
     estimated = typed("estimate", "--from", f"{DAY}", "--to", f"{DAY}").output
     assert "1, 0" in estimated, "one filtered, no dead letters"

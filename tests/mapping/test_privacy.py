@@ -169,6 +169,14 @@ def test_strict_lets_nothing_personal_out_in_the_clear():
     assert hashed("ada-id") in text
 
 
+@pytest.mark.parametrize("path", ["page_urlhost", "com.snowplowanalytics.snowplow/mobile_context.appleIdfa"])
+def test_an_exemption_from_nothing_is_refused(path):
+    with pytest.raises(SettingsError, match="nothing drops, hashes, truncates or strips"):
+        event({"privacy": {"preset": "strict", "keep": [path]}})
+    strict_only = {"privacy": {"keep": ["page_title", "domain_userid", "page_url"]}}
+    assert event(strict_only, page_title="Tea")["properties"]["title"] == "Tea", "the other preset may need it"
+
+
 def test_single_fields_can_be_kept_under_strict():
     settings = {"privacy": {"preset": "strict", "keep": ["user_id", "page_title"]}}
     found = event(settings, **PERSONAL)

@@ -34,6 +34,10 @@ from snowplow_posthog_dagster.mapping.settings import MappingSettings
         ({"properties": {"drop": ["$geoip_disable"]}}, "no column or property that may be left out"),
         ({"properties": {"drop": ["nonsense"]}}, "no column or property that may be left out"),
         ({"entities": {"rules": {"a": {"prefix": "$a"}}}}, "should match pattern"),
+        ({"entities": {"rules": {"iglu:com.acme/thing/jsonschema/1-0-0": {}}}}, "is no schema"),
+        ({"entities": {"rules": {"com.acme/thing/1": {}}}}, "is no schema"),
+        ({"events": {"self_describing": {"com.acme/thing/jsonschema/1-0-0": "a"}}}, "is no schema"),
+        ({"privacy": {"drop": ["iglu:com.acme/thing/jsonschema/1-0-0.field"]}}, "is no path"),
     ],
 )
 def test_a_mistake_is_named(settings, words):
