@@ -24,6 +24,7 @@ from snowplow_posthog_dagster.automation.slack_outbox import post_outbox
 from snowplow_posthog_dagster.resources.slack import AlertSlackResource
 
 MUTE_TAG = "disable_slack_notifications"
+_BY_ITSELF = ". The sensor starts this day again by itself, after 1, 2, 4 ... 60 minutes"
 _BACKFILL_WAIT_SECONDS = 600.0
 """A failing backfill is told when it is over, or after this time with the count so far."""
 
@@ -81,13 +82,17 @@ def tell_failure(context: dg.RunFailureSensorContext, graph: Graph, slack: Alert
             if backfill:
                 _note_backfill(memory, backfill, failed, now)
             elif is_due(context.instance, failed, section.threshold_of(failed.asset), now):
-                _say_failed(memory, graph, failed, now)
+                by_sensor = run.tags.get("dagster/sensor_name") == graph.name("new_snowplow_files")
+                _say_failed(memory, graph, failed, now, again=_BY_ITSELF if by_sensor else "")
         _tell_backfills(memory, context.instance, graph, now)
         post_outbox(memory, slack, now)
 
 
-def _say_failed(memory: AlertMemory, graph: Graph, failed: FailedRun, now: float) -> None:
-    """One message per asset and day; within `repeat_minutes` a further failure is only counted."""
+def _say_failed(memory: AlertMemory, graph: Graph, failed: FailedRun, now: float, *, again: str) -> None:
+    """One message per asset and day; within `repeat_minutes` a further failure is only counted.
+
+    `again` says who starts the day again.
+    """
     section = graph.settings.file.alerts
     name = f"run|{failed.asset}|{failed.partition}"
     known = memory.open.get(name)
@@ -96,17 +101,17 @@ def _say_failed(memory: AlertMemory, graph: Graph, failed: FailedRun, now: float
         known.last_failed = failed.ended or now
         return
     count = known.count + 1 if known else 1
-    again = f", {count} times by now" if count > 1 else ""
-    headline = f":red_circle: *{failed.asset}* failed for *{failed.partition or 'no partition'}*{again}"
-    text = _text(graph, headline, failed.cause, failed.run_id)
+    times = f", {count} times by now" if count > 1 else ""
+    headline = f":red_circle: *{failed.asset}* failed for *{failed.partition or 'no partition'}*{times}"
+    text = _text(graph, headline, failed.cause, failed.run_id, again)
     memory.say(failed.channels, text, now=now, fallback=section.default_channel)
     partitions = [failed.partition] if failed.partition else []
     memory.open[name] = OpenAlert("run", failed.asset, partitions, failed.channels, now, failed.ended or now, count)
 
 
-def _text(graph: Graph, headline: str, cause: Cause, run_id: str) -> str:
+def _text(graph: Graph, headline: str, cause: Cause, run_id: str, again: str) -> str:
     words = cause.words if cause.name in {"killed", "no failed step"} else f"{cause.name}: {cause.words}"
-    return message(headline, words, cause.next_step, chapter=cause.chapter, link=_link(graph, run_id))
+    return message(headline, words, f"{cause.next_step}{again}", chapter=cause.chapter, link=_link(graph, run_id))
 
 
 def _link(graph: Graph, run_id: str) -> str:

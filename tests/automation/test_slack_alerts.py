@@ -147,6 +147,15 @@ def test_a_failure_is_told_to_the_owner_of_the_failed_asset(desk):
         assert words in text
 
 
+def test_a_run_of_the_sensor_needs_nobody_to_start_it_again(desk):
+    desk.errors["posthog_events"] = ValueError("x")
+    desk.run("2022-01-05", tags={"dagster/sensor_name": "new_snowplow_files"})
+    desk.run("2022-01-06")
+    live, by_hand = desk.slack.texts()
+    assert "The sensor starts this day again by itself" in live
+    assert "by itself" not in by_hand
+
+
 def test_the_link_leads_to_the_run(desk):
     desk.alerts["webserver_url"] = "https://dagster.example.com/"
     desk.errors["posthog_events"] = ValueError("x")
