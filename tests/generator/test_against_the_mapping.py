@@ -31,5 +31,5 @@ def test_good_records_become_events_under_their_own_id_and_broken_ones_dead_lett
             assert isinstance(outcome, Mapped | Rejected)
         else:
             assert isinstance(outcome, Mapped), outcome
-            assert outcome.uuid == made.event_id
+            assert outcome.uuid == made.event_id.decode()
     assert {GOOD, LATE, BROKEN, OVERSIZED} <= seen
