@@ -106,6 +106,21 @@ Page pings carry the session and lengthen it: `events.page_ping: drop` makes ses
 A field of Snowplow's that PostHog seems to lack is there under PostHog's name: look it up in *Columns*.""".splitlines()
 """What an analyst who knows Snowplow's own numbers would ask about."""
 
+SETTINGS = """\
+The `mapping:` section of the settings file; [examples/gitlab-mapping.yaml](../examples/gitlab-mapping.yaml) is a
+commented one. Where a value lies in a record is written like this:
+
+| path | means |
+| --- | --- |
+| `user_id` | the column |
+| `client_session.userId` | a field of the entity, or of the self-describing event, of any vendor and version |
+| `com.gitlab/gitlab_standard.user_id` | the same with its vendor |
+| `gitlab_standard.extra.page_type` | a field of a nested object |
+| `submit_form.elements.value` | `value` of every item of the list `elements` |
+
+What cannot be a column, path, schema or template stops the loading of the code location with words.""".splitlines()
+"""Head of the settings."""
+
 ADDING_A_RULE = """\
 Say phones report `batteryLevel` in mobile_context, and it shall be the property `battery_level`.
 
@@ -248,7 +263,7 @@ def mapping_table() -> str:
         + _listed(STRICT_HASHES)
         + ", strips all query",
         "parameters but campaign parameters and click ids, takes fragments off URLs, and drops every entity that",
-        "`entities.rules` does not name.",
+        "`entities.rules` does not name. What is dropped stays away: no rule makes it anew out of other columns.",
         "",
         "## Counters",
         "",
@@ -256,7 +271,7 @@ def mapping_table() -> str:
         "",
         "## Settings",
         "",
-        "The `mapping:` section of the settings file.",
+        *SETTINGS,
         "",
         *_table(("setting", "default", "meaning"), _setting_lines(MappingSettings, "")),
         "",
