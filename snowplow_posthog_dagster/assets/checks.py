@@ -19,9 +19,10 @@ import dagster as dg
 
 from snowplow_posthog_dagster.assets.metadata import acceptance
 from snowplow_posthog_dagster.loading.day import DayLoad
-from snowplow_posthog_dagster.loading.measures import newest_day_file
+from snowplow_posthog_dagster.loading.measures import newest_day_file, schema_now
 from snowplow_posthog_dagster.loading.reports import StepReport
 from snowplow_posthog_dagster.loading.schema_profile import Drift, drift
+from snowplow_posthog_dagster.loading.server_errors import WINDOW, errors_around
 from snowplow_posthog_dagster.settings import ChecksSection
 from snowplow_posthog_dagster.storage.state import DayState
 from snowplow_posthog_dagster.storage.workspace import Workspace
@@ -41,7 +42,7 @@ DESCRIPTIONS = {
     "repeat_share": "Warns when too large a share of the records are exact copies within their object",
     "schema_drift": "Warns of a new event or entity, a property that went empty, or one of another JSON type",
     "latency": "Warns when events of today or yesterday reach PostHog too long after their collection",
-    "posthog_errors": "Warns when PostHog answered with server errors again and again during the run",
+    "posthog_errors": "Warns when PostHog answered with several server errors within five minutes, over all runs",
     "reconciled": "Warns when PostHog's query API does not have what it acknowledged",
     COMPLETE_IN_TIME: "Warns when a day is not complete by the hour of the next day that the settings name",
 }
@@ -59,8 +60,8 @@ class Verdict(NamedTuple):
 class DayFacts(NamedTuple):
     """What the checks look at. `hours` are the hours with files, None when the layout has no hours.
 
-    `errors` are 5xx answers of the run, `usual` the records of the same weekday in earlier weeks, `writer` the
-    writer of this run's log entries, `now` UTC.
+    `errors` are the most 5xx answers within five minutes, `usual` the records of the same weekday in earlier weeks,
+    `writer` the writer of this run's log entries, `now` UTC.
     """
 
     day: dt.date
@@ -267,10 +268,15 @@ def _latency(facts: DayFacts, limits: ChecksSection) -> Verdict:
 
 
 def _errors(facts: DayFacts, limits: ChecksSection) -> Verdict:
-    good = facts.errors < limits.server_errors
-    words = f"PostHog answered {facts.errors} times with a server error (5xx) during this run"
+    return judge_errors(facts.errors, limits)
+
+
+def judge_errors(errors: int, limits: ChecksSection) -> Verdict:
+    """Whether PostHog answered 5xx so often within five minutes; judged while a delivery runs, too."""
+    good = errors < limits.server_errors
+    words = f"PostHog answered {errors} times with a server error (5xx) within five minutes"
     cure = ": look at PostHog's status page; everything was or will be sent again" if not good else ""
-    return Verdict("posthog_errors", good, words + cure, {"server_errors": facts.errors})
+    return Verdict("posthog_errors", good, words + cure, {"server_errors": errors})
 
 
 def _reconciled(facts: DayFacts) -> Verdict:
@@ -316,17 +322,6 @@ def hours_with_files(state: DayState) -> set[int] | None:
     return None if hours == {None} else {hour for hour in hours if hour is not None}
 
 
-def server_errors(state: DayState, writer: str) -> int:
-    """How often PostHog answered a run with 5xx."""
-    return sum(
-        count
-        for posted in state.posted
-        if posted.writer == writer
-        for status, count in posted.statuses.items()
-        if status.startswith("5")
-    )
-
-
 def night_facts(load: DayLoad, state: DayState, now: dt.datetime, limits: ChecksSection) -> DayFacts:
     """What `judge_day` needs outside of a run, which has no server errors of its own."""
     usual, drifted = usual_records(load.workspace, load.day), schema_drift(load, state, now, limits)
@@ -343,7 +338,7 @@ def schema_drift(
     earlier = [file.schema for file in files if file and file.schema]
     if not earlier:
         return Drift()
-    today = own.schema if closed and own and own.schema else load.schema(state)
+    today = own.schema if closed and own and own.schema else schema_now(load.workspace, load.day, state)
     shares = {"new_share": limits.schema_new_share, "usual_share": limits.schema_usual_share}
     return drift(today, earlier, over=now.date() > load.day, **shares)
 
@@ -351,11 +346,12 @@ def schema_drift(
 def judge_run(load: DayLoad, state: DayState, report: StepReport, limits: ChecksSection) -> list[Verdict]:
     """All verdicts about the day of a run that has just delivered."""
     now = dt.datetime.now(dt.UTC)
+    began = now - dt.timedelta(seconds=report.seconds)
     facts = DayFacts(
         day=load.day,
         state=state,
         hours=hours_with_files(state),
-        errors=server_errors(state, load.writer),
+        errors=errors_around(load.workspace, load.day, state, load.writer, since=began - WINDOW),
         usual=usual_records(load.workspace, load.day),
         writer=load.writer,
         now=now,

@@ -4,6 +4,7 @@ import dagster as dg
 
 from snowplow_posthog_dagster.assets.batches import ACCOUNTING
 from snowplow_posthog_dagster.assets.checks import check_results, check_specs, judge_run
+from snowplow_posthog_dagster.assets.error_alarm import ErrorAlarm
 from snowplow_posthog_dagster.assets.graph import GROUP, Graph
 from snowplow_posthog_dagster.assets.metadata import acceptance, accounting_result, counts_metadata, step_metadata
 from snowplow_posthog_dagster.assets.run import LoadConfig, day_load, log_metrics
@@ -63,6 +64,7 @@ def build_events(graph: Graph) -> dg.AssetsDefinition:
         with day_load(context, settings, s3.connection(), config, unit="events", lease=True) as load:
             refuse_when_paused(load.workspace)
             check_target(load.workspace, identity)
+            load.progress = ErrorAlarm(context.instance, load, key, settings.file.checks)
             rate = posthog.events_per_second or settings.events_per_second
             weight = BACKFILL_WEIGHT if _BACKFILL_TAGS & context.run.tags.keys() else LIVE_WEIGHT
             with shared_pace(load.workspace, rate, sender=context.run.run_id, weight=weight) as pacer:

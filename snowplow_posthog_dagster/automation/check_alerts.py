@@ -15,6 +15,9 @@ from snowplow_posthog_dagster.automation.alert_words import days, escaped, messa
 from snowplow_posthog_dagster.automation.failures import channels_of
 
 _EVALUATIONS = 500
+_OF_THE_TARGET = {"posthog_errors"}
+_QUIET_SECONDS = 300.0
+"""A check of the target passes again only after so long: a run that ends a second later knows less."""
 
 # The first thing to do, short enough for a message at night; the runbook's chapter has the rest.
 _NEXT_STEPS = {
@@ -49,7 +52,8 @@ def watch_checks(memory: AlertMemory, context: dg.SensorEvaluationContext, graph
         seen = memory.checks_seen.get(name, 0)
         new = sorted(_evaluations(context.instance, key, seen))
         memory.checks_seen[name] = max([seen, *(one.number for one in new)])
-        failing += _tell(memory, graph, key, channels_of(graph, owners), new, now)
+        tell = _tell_once if key.name in _OF_THE_TARGET else _tell
+        failing += tell(memory, graph, key, channels_of(graph, owners), new, now)
     return failing
 
 
@@ -78,6 +82,30 @@ def _evaluations(instance: dg.DagsterInstance, key: dg.AssetCheckKey, after: int
             accepted = data.metadata.get("acknowledged")
             by = "" if data.passed or accepted is None else str(accepted.value)
             yield Evaluation(record.id, day, data.passed, data.description or "", by)
+
+
+def _tell_once(
+    memory: AlertMemory, graph: Graph, key: dg.AssetCheckKey, channels: list[str], new: list[Evaluation], now: float
+) -> int:
+    """The same for a check that speaks of the target and not of a day: one message, however many days meet it."""
+    section, asset = graph.settings.file.alerts, key.asset_key.to_user_string()
+    name = f"check|{asset}|{key.name}|"
+    known = memory.open.get(name)
+    bad = [one for one in new if not (one.passed or one.accepted)]
+    if bad and known:
+        known.last_failed = now
+    elif bad:
+        headline = f":large_yellow_circle: check *{key.name}* of {asset} fails for {days([bad[-1].partition])}"
+        link, chapter = _link(graph, key.asset_key), key.name.replace("_", "-")
+        text = message(headline, bad[-1].words, _next_step(key.name), chapter=chapter, link=link)
+        memory.say(channels, text, now=now, fallback=section.default_channel)
+        memory.open[name] = OpenAlert("check", asset, [""], channels, now, now, check=key.name)
+        return 1
+    elif new and known and now - known.last_failed >= _QUIET_SECONDS:
+        text = f":large_green_circle: check *{key.name}* of {asset} passes again"
+        memory.say(channels, text, now=now, fallback=section.default_channel)
+        del memory.open[name]
+    return 0
 
 
 def _tell(

@@ -21,9 +21,8 @@ from snowplow_posthog_dagster.errors import GoneObjectError, SettingsError
 from snowplow_posthog_dagster.loading.blueprint import Blueprint, Task
 from snowplow_posthog_dagster.loading.changes import Remembered, changes, remembered_in, words
 from snowplow_posthog_dagster.loading.delivery import Delivery, DeliveryOptions, DeliveryReport, OpenBatch
-from snowplow_posthog_dagster.loading.measures import day_file, newest_day_file
+from snowplow_posthog_dagster.loading.measures import day_file, schema_now
 from snowplow_posthog_dagster.loading.reports import StepReport, hour_rows
-from snowplow_posthog_dagster.loading.schema_profile import SchemaProfile, schema_of
 from snowplow_posthog_dagster.loading.watching import LogWatch
 from snowplow_posthog_dagster.loading.workers import Result, transform_all
 from snowplow_posthog_dagster.posthog.capture import CaptureClient
@@ -74,6 +73,7 @@ class DayLoad:
 
     def __post_init__(self) -> None:
         self.log = DayLog(self.workspace, self.day)
+        self.sent = DeliveryReport()
 
     # -- listing ------------------------------------------------------------------------------------------
 
@@ -271,6 +271,7 @@ class DayLoad:
                 options=options,
                 stop=self.stop,
             )
+            self.sent = delivery.report
             over = threading.Event()
             watcher = threading.Thread(target=self._watch, args=(delivery, total, over), daemon=True)
             watcher.start()
@@ -329,14 +330,9 @@ class DayLoad:
         state = self.log.state_of(names, entries)
         if what_is_left(state, listing) or state.problems():
             return False
-        content = day_file(len(listing), names, entries, state, self.schema(state))
+        content = day_file(len(listing), names, entries, state, schema_now(self.workspace, self.day, state))
         self.workspace.bucket.put(self._day_key(listing, names), content)
         return True
-
-    def schema(self, state: DayState) -> SchemaProfile:
-        """What the day's events look like: names, and types of properties."""
-        before = newest_day_file(self.workspace, self.day)
-        return schema_of(self.workspace, self.day, state, before.schema if before else None)
 
 
 def needs_transform(known: ObjectState | None, now: str) -> bool:

@@ -22,7 +22,7 @@ from typing import Any
 
 import msgspec
 
-from snowplow_posthog_dagster.loading.schema_profile import SchemaProfile
+from snowplow_posthog_dagster.loading.schema_profile import SchemaProfile, schema_of
 from snowplow_posthog_dagster.storage.counts import NUMBERS, Counts
 from snowplow_posthog_dagster.storage.day_log import DayLog
 from snowplow_posthog_dagster.storage.entries import Done, Entry, Posted
@@ -187,6 +187,12 @@ def newest_day_file(workspace: Workspace, day: dt.date) -> DayFile | None:
         return None
     newest = max(closed, key=lambda listed: listed.modified)
     return msgspec.json.decode(workspace.bucket.get(newest.key), type=DayFile)
+
+
+def schema_now(workspace: Workspace, day: dt.date, state: DayState) -> SchemaProfile:
+    """What the day's events look like now; of purged batches what its last file says."""
+    before = newest_day_file(workspace, day)
+    return schema_of(workspace, day, state, before.schema if before else None)
 
 
 # -- reading ----------------------------------------------------------------------------------------------

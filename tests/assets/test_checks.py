@@ -16,8 +16,8 @@ from snowplow_posthog_dagster.assets.checks import (
     hours_with_files,
     judge_completeness,
     judge_day,
-    server_errors,
 )
+from snowplow_posthog_dagster.loading.server_errors import error_times, most_within
 from snowplow_posthog_dagster.settings import ChecksSection
 from snowplow_posthog_dagster.storage.entries import (
     BatchNote,
@@ -77,7 +77,8 @@ def verdicts(
     **limits: float,
 ) -> dict[str, Verdict]:
     state = fold(entries)
-    facts = DayFacts(day, state, hours_with_files(state), server_errors(state, "w"), list(usual), "w", now)
+    errors = most_within(error_times(state))
+    facts = DayFacts(day, state, hours_with_files(state), errors, list(usual), "w", now)
     return {verdict.check: verdict for verdict in judge_day(facts, ChecksSection(**limits))}
 
 
@@ -168,14 +169,21 @@ def test_latency_is_from_collector_time_to_acknowledged_and_only_for_live_days()
     assert "history" in verdicts(done(0, arrival=arrival), now=NEXT_NOON + dt.timedelta(days=9))["latency"].words
 
 
-def test_server_errors_of_this_run_warn_from_the_third_on():
-    def posted(writer, **statuses):
-        times = {"started": "2022-06-06T00:00:00Z", "ended": "2022-06-06T00:01:00Z"}
-        named = {name.removeprefix("s"): count for name, count in statuses.items()}
-        return Posted(writer=writer, posts=9, retries=3, bytes=1, events=1, statuses=named, **times)
+def posted(writer: str, *minutes: float) -> Posted:
+    """A delivery that PostHog answered with 5xx so many minutes after midnight."""
+    times = [f"2022-06-06T00:{int(minute):02d}:{round(minute % 1 * 60):02d}Z" for minute in minutes]
+    return Posted(
+        writer=writer, started="2022-06-06T00:00:00Z", ended="2022-06-06T01:00:00Z", posts=9, retries=3, bytes=1,
+        events=1, statuses={"200": 5, "503": len(times)}, errors_at=times,
+    )  # fmt: skip
 
-    assert verdicts([posted("w", s200=5, s503=2), posted("other", s500=9)])["posthog_errors"].passed
-    assert not verdicts([posted("w", s200=5, s503=2, s500=1)])["posthog_errors"].passed
+
+def test_three_server_errors_within_five_minutes_warn_whoever_met_them():
+    assert verdicts([posted("w", 1, 3, 6.5)])["posthog_errors"].passed, "never three within five minutes"
+    assert not verdicts([posted("w", 1, 3, 5.5)])["posthog_errors"].passed
+    assert not verdicts([posted("w", 1), posted("v", 2), posted("u", 3)])["posthog_errors"].passed
+    assert verdicts([posted("w", 1, 2)])["posthog_errors"].passed
+    assert not verdicts([posted("w", 1, 2)], server_errors=2)["posthog_errors"].passed
 
 
 def test_a_broken_object_is_named_with_what_to_do():

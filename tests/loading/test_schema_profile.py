@@ -6,7 +6,7 @@ import json
 import orjson
 import pytest
 
-from snowplow_posthog_dagster.loading.measures import newest_day_file
+from snowplow_posthog_dagster.loading.measures import newest_day_file, schema_now
 from snowplow_posthog_dagster.loading.schema_profile import (
     BATCHES_PER_HOUR,
     EVENTS_PER_BATCH,
@@ -141,8 +141,8 @@ def test_of_a_large_hour_some_batches_are_looked_at_and_the_same_again(ground: G
         ground.put(f"f{number}", lines_of(EVENTS_PER_BATCH + 5 if number == 0 else 2))
     ground.transform()
     state = ground.state()
-    first, again = (ground.load().schema(state) for _ in range(2))
+    first, again = (schema_now(ground.workspace, DAY, state) for _ in range(2))
     assert first == again
     assert first.events < 2 * (BATCHES_PER_HOUR + 3) + EVENTS_PER_BATCH
     next_day = DAY + dt.timedelta(days=1)
-    assert ground.load(next_day).schema(ground.state(next_day)).events == 0
+    assert schema_now(ground.workspace, next_day, ground.state(next_day)).events == 0
