@@ -2,4 +2,6 @@
 
 s3.py        SnowplowS3Resource: the archive and the workspace
 posthog.py   PostHogResource: the capture client, the pace, the target's identity
+slack.py     AlertSlackResource
+*_launcher   run launchers, named in dagster.yaml: pods with labels, processes that are watched
 """
