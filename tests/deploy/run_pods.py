@@ -69,6 +69,23 @@ class Launched:
         container: dict[str, Any] = self.pod["spec"]["containers"][0]
         return container
 
+    def variables(self, config_maps: Mapping[str, Any], secrets: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
+        """The container's environment as the kubelet makes it: `envFrom` in order, and `env` over it."""
+        found: dict[str, str] = {}
+        for source in self.container.get("envFrom", []):
+            kind, objects = ("configMapRef", config_maps) if "configMapRef" in source else ("secretRef", secrets)
+            found.update(objects.get(source[kind]["name"], {}))
+        for entry in self.container["env"]:
+            if "value" in entry:
+                found[entry["name"]] = entry["value"]
+            elif reference := entry.get("valueFrom", {}).get("secretKeyRef"):
+                keys = secrets.get(reference["name"], {})
+                if reference["key"] in keys:
+                    found[entry["name"]] = keys[reference["key"]]
+                elif not reference.get("optional"):
+                    raise LookupError(f"{reference['name']} has no {reference['key']}: the pod would not start")
+        return found
+
     def environment(self, name: str) -> dict[str, Any]:
         """The entry of an environment variable."""
         found: dict[str, Any] = next(entry for entry in self.container["env"] if entry["name"] == name)

@@ -2,7 +2,9 @@
 
 import kubernetes_validate
 import pytest
+import yaml
 
+from snowplow_posthog_dagster.settings import Environment
 from tests.deploy.chart import (
     NAMESPACES,
     container_context,
@@ -90,12 +92,33 @@ def test_it_finds_settings_and_secrets(run):
 
 
 def test_it_reads_the_secrets_of_gitlabs_runbook_under_their_names(run, repository):
-    import yaml
-
     template = yaml.safe_load((repository / "deploy/kubernetes/secret.gitlab.template.yaml").read_text())
     for key in template["stringData"]:
         source = run.environment(key.upper())["valueFrom"]["secretKeyRef"]
         assert source == {"name": template["metadata"]["name"], "key": key, "optional": True}
+
+
+@pytest.mark.parametrize("spelled", [str.upper, str.lower], ids=["our names", "the runbook's names"])
+def test_a_rotated_secret_reaches_the_next_pod_under_either_name(run, repository, namespace, spelled):
+    """A pod reads its Secret when it starts; the project gets the same whichever way the keys are spelled."""
+    manifests = list(yaml.safe_load_all((repository / f"deploy/kubernetes/config.{namespace}.yaml").read_text()))
+    config_maps = {found["metadata"]["name"]: found["data"] for found in manifests}
+    database = {"postgresql-password": "one"}
+
+    def settings(generation):
+        names = ("aws_access_key_id", "aws_secret_access_key", "posthog_project_api_key", "posthog_personal_api_key")
+        secret = {spelled(name): f"{name}-{generation}" for name in names}
+        variables = run.variables(config_maps, {"snowplow-posthog": secret, "dagster-postgresql-secret": database})
+        return variables, Environment.model_validate({name.lower(): value for name, value in variables.items()})
+
+    for generation in ("old", "rotated"):
+        variables, environment = settings(generation)
+        assert variables["AWS_ACCESS_KEY_ID"] == f"aws_access_key_id-{generation}"
+        assert variables["AWS_SECRET_ACCESS_KEY"] == f"aws_secret_access_key-{generation}"
+        assert environment.posthog_project_api_key.get_secret_value() == f"posthog_project_api_key-{generation}"
+        assert environment.posthog_personal_api_key.get_secret_value() == f"posthog_personal_api_key-{generation}"
+        assert environment.aws_s3_snowplow_bucket == "my-snowplow-archive"
+        assert environment.posthog_target == namespace
 
 
 def test_no_secret_stands_in_it(run):
