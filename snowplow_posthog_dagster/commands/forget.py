@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from snowplow_posthog_dagster.automation.housekeeping import stored_days
 from snowplow_posthog_dagster.commands.days import Now, logged_days, me, operated_day, the_workspace
 from snowplow_posthog_dagster.commands.terminal import err, friendly_errors, out, settings
 from snowplow_posthog_dagster.errors import SettingsError
@@ -36,7 +37,8 @@ def forget(
         suppress(workspace, people.ids, secret=_secret(current), by=by)
         out.print(f"{len(people.ids):,} ids are suppressed: every mapping of {workspace.target} filters them.")
         total = ForgetReport()
-        for day in logged_days(workspace):
+        # A run that was killed before its first log entry has left files of a day that has no log.
+        for day in sorted({*logged_days(workspace), *stored_days(workspace)}):
             with operated_day(current, day, "forget", now=now) as load:
                 total.add(Forgetting(load, people, by=by).run())
     _show(total)

@@ -301,3 +301,24 @@ def test_what_is_only_shown_leaves_forgotten_people_out_as_a_load_does(typed: Ty
     typed.ground.environment["SNOWPLOW_POSTHOG_PRIVACY_SECRET"] = "another secret"
     refused = typed("map", f"{file}")
     assert refused.exit_code == 1 and "forgotten under another" in refused.output
+
+
+def test_forget_reaches_what_a_killed_run_left_of_a_day_without_a_log(typed: Typed, tmp_path: Path) -> None:
+    ground, other = typed.ground, dt.date(2022, 6, 9)
+    ground.environment = {"SNOWPLOW_POSTHOG_PRIVACY_SECRET": "a secret of the tests"}
+    ground.put("a", [user_line("ann"), user_line("bob"), user_line("ann", se_value="x")], day=other)
+    ground.transform(other)
+    stored = {kind: ground.stored(kind) for kind in ("batches", "samples", "dead_letters")}
+    assert all(len(keys) == 1 for keys in stored.values())
+    ground.workspace.bucket.delete(ground.stored("log"))
+    ids = tmp_path / "ids.txt"
+    ids.write_text("ann\n")
+    shown = typed("forget", "--ids", str(ids))
+    assert shown.exit_code == 0 and "1 sampled events, 2 leftover files" in " ".join(shown.output.split())
+    assert ground.stored("batches") == ground.stored("dead_letters") == []
+    (sample,) = ground.stored("samples")
+    assert b"bob" in b"".join(ground.workspace.read_lines(sample))
+    assert b"ann" not in b"".join(ground.workspace.read_lines(sample))
+    ground.run(other)
+    assert [event["distinct_id"] for event in ground.events()] == ["bob"]
+    assert ground.state(other).problems() == [] and ground.is_closed(other)
