@@ -1,14 +1,14 @@
 """What a day's events look like, and what is new, gone or of another type since the days before.
 
-    batches of the day, some of every hour ──> SchemaProfile ──> the file of the finished day
+    batches of the day, a few of every hour ──> SchemaProfile ──> the file of the finished day
                                                      │
                           files of the days before ──┴──> Drift
 
-Batches are what was sent, and up to 2,000 events lie in one object, so 8 batches an hour show more with fewer requests
-than the reconciliation's sample (half an event per file of a large archive). Which ones is decided by their digests:
-the same at every run, however the day grows. Of each, 125 events are looked at, evenly spread: 24,000 a day at most,
-and all of a small day. Batches are purged when a day is reconciled; its profile stays in its file, names and types
-only and no value, and a later look adds to it.
+Batches are what was sent, and up to 2,000 events lie in one object, so a few batches show more with fewer requests
+than the reconciliation's sample (half an event per file of a large archive). It is one batch in twenty, 8 of a day at
+least and 8 of an hour at most; which ones is decided by their digests: the same at every run, however the day grows.
+Of each, 125 events of the first MiB are looked at, evenly spread: 24,000 a day at most. Batches are purged when a day
+is reconciled; its profile stays in its file, names and types only and no value, and a later look adds to it.
 """
 
 import datetime as dt
@@ -22,13 +22,17 @@ from typing import Any
 
 import msgspec
 import orjson
+from isal import isal_zlib
 
 from snowplow_posthog_dagster.errors import GoneObjectError, WorkspaceError
-from snowplow_posthog_dagster.posthog.batches import events_of, run_of
+from snowplow_posthog_dagster.posthog.batches import SEPARATOR, Run, run_of
 from snowplow_posthog_dagster.storage.state import DayState
 from snowplow_posthog_dagster.storage.workspace import Workspace
 
 BATCHES_PER_HOUR = 8
+FEWEST_BATCHES = 8
+_ONE_BATCH_IN = 20
+_LOOKED_AT_BYTES = 1024 * 1024
 EVENTS_PER_BATCH = 125
 MOST_NAMES = 2_000
 """A mapping that makes event names or properties of values has any number of them; the most frequent are kept."""
@@ -118,24 +122,33 @@ def schema_of(workspace: Workspace, day: dt.date, state: DayState, before: Schem
 
 
 def _chosen(state: DayState) -> list[tuple[str, str]]:
-    """Object and batch of the first batches of every hour, by digest; of a day without hours as many in all."""
+    """Object and batch of the first batches of every hour, by digest; the hours take turns until there are enough."""
     by_hour: defaultdict[int | None, list[tuple[str, str]]] = defaultdict(list)
     for known in state.objects.values():
         by_hour[known.hour] += [(name, known.object_id) for name in known.batches]
-    return [
-        (object_id, batch)
+    enough = max(FEWEST_BATCHES, sum(map(len, by_hour.values())) // _ONE_BATCH_IN)
+    ranked = [
+        (turn, batch, object_id)
         for hour, batches in by_hour.items()
-        for batch, object_id in sorted(batches)[: BATCHES_PER_HOUR * (24 if hour is None else 1)]
+        for turn, (batch, object_id) in enumerate(sorted(batches)[: BATCHES_PER_HOUR * (24 if hour is None else 1)])
     ]
+    return [(object_id, batch) for _, batch, object_id in sorted(ranked)[:enough]]
 
 
 def _read(workspace: Workspace, day: dt.date, object_id: str, batch: str) -> SchemaProfile | None:
     key = workspace.batch_key(day, object_id, batch)
     try:
-        events = events_of(run_of(workspace.bucket.get(key), name=key))
+        events = _first_events(run_of(workspace.bucket.get(key), name=key))
     except (GoneObjectError, WorkspaceError):
         return None
-    return profile_of_events(events[:: math.ceil(len(events) / EVENTS_PER_BATCH)])
+    return profile_of_events(events[:: max(1, math.ceil(len(events) / EVENTS_PER_BATCH))])
+
+
+def _first_events(run: Run) -> list[bytes]:
+    """The events of a run that lie whole in its first MiB; an event has less."""
+    raw = isal_zlib.decompressobj(-15).decompress(run.compressed, _LOOKED_AT_BYTES)
+    events = raw.split(SEPARATOR)
+    return events if len(raw) == run.raw_bytes else events[:-1]
 
 
 # -- comparing --------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from snowplow_posthog_dagster.loading.measures import newest_day_file, schema_no
 from snowplow_posthog_dagster.loading.schema_profile import (
     BATCHES_PER_HOUR,
     EVENTS_PER_BATCH,
+    FEWEST_BATCHES,
     Drift,
     SchemaProfile,
     drift,
@@ -134,6 +135,23 @@ def test_what_was_purged_is_remembered_when_late_events_come(loaded: Ground):
     file = newest_day_file(loaded.workspace, DAY)
     assert file is not None and file.schema is not None
     assert file.schema.names == {"$pageview": 3, "late": 4, "signup": 2}
+
+
+def test_of_many_batches_one_in_twenty_is_looked_at_and_the_hours_take_turns(ground: Ground):
+    for number in range(24):
+        ground.put(f"f{number}", lines_of(2, event="struct", se_category="c", se_action=f"hour-{number}"), hour=number)
+    ground.transform()
+    found = schema_now(ground.workspace, DAY, ground.state())
+    assert len(found.names) == FEWEST_BATCHES
+    assert found.events == 2 * FEWEST_BATCHES
+
+
+def test_of_a_large_batch_the_beginning_is_looked_at(ground: Ground):
+    ground.put("large", lines_of(1_500, event="struct", se_category="c", se_label="x" * 1_000, se_action="a"))
+    ground.transform()
+    found = schema_now(ground.workspace, DAY, ground.state())
+    assert EVENTS_PER_BATCH // 2 < found.events <= EVENTS_PER_BATCH
+    assert found.names == {"a": found.events}
 
 
 def test_of_a_large_hour_some_batches_are_looked_at_and_the_same_again(ground: Ground):
