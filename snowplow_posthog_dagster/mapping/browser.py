@@ -53,6 +53,9 @@ UA_PARSER = "com.snowplowanalytics.snowplow/ua_parser_context"
 _ANDROID_TRACKER = re.compile(r"snowplow/andr-\S+ android/([\d.]+)")
 """The user agent that Snowplow's Android tracker makes up, which no list of browsers knows."""
 
+_CONSOLE = re.compile("Xbox|PlayStation|Nintendo")
+"""Systems by the user agent alone: ua_parser calls an Xbox `Windows`, and the others nothing."""
+
 _TRAILING_VERSION = re.compile(r"\s+[\d.x]+$")
 
 
@@ -172,12 +175,13 @@ def _from_user_agent(useragent: str) -> Agent:
 
 def _agent(browser: tuple[str, str], system: tuple[str, str], device: str, useragent: str) -> Agent:
     """What the names of ua_parser mean; it knows no kind of device, so system and user agent tell."""
-    os = system_name(system[0])
+    console = _CONSOLE.search(useragent)
+    os = console[0] if console else system_name(system[0])
     return (
         browser_name(browser[0]),
         version_number(browser[1]),
         os,
-        system_version(os, system[1]) or system_version(os, system[0]),
+        "" if console else system_version(os, system[1]) or system_version(os, system[0]),
         _kind_of_device(os, device, useragent),
         device_name(device),
         "",

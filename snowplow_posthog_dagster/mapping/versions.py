@@ -21,7 +21,7 @@ from snowplow_posthog_dagster.mapping.settings import MappingSettings, template_
 IDENTITY_CODE = 1
 """Raise when the rules for uuid, event, distinct_id or timestamp change."""
 
-MAPPING_CODE = 4
+MAPPING_CODE = 5
 """Raise when any other rule changes an event."""
 
 _LENGTH = 16

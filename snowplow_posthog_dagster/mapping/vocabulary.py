@@ -67,6 +67,13 @@ ON_IOS = {"Chrome": "Chrome iOS", "Firefox": "Firefox iOS", "Safari": "Mobile Sa
 SYSTEMS = {
     "windows": "Windows",
     "windowsnt": "Windows",
+    # ua_parser's names until 2019, with the version in them
+    **dict.fromkeys(
+        [f"windows{version}" for version in ("95", "98", "me", "2000", "xp", "vista", "7", "8", "8.1", "10", "11")],
+        "Windows",
+    ),
+    "windowsrt": "Windows",
+    "windowsrt8.1": "Windows",
     "windowsphone": "Windows Phone",
     "windowsphoneos": "Windows Phone",
     "windowsmobile": "Windows Mobile",
@@ -157,6 +164,8 @@ WINDOWS_VERSIONS = {
 }
 """Version of Windows NT -> the name that people know, as posthog-js has it."""
 
+_NO_DEVICES = frozenset({"Desktop", "Spider"})
+
 _CACHED = 4096
 """Answers kept per function: versions and device names are many, but most events are of a few thousand."""
 
@@ -200,7 +209,7 @@ device_type: Callable[[Any], str] = _Words(
 @lru_cache(_CACHED)
 def device_name(name: Any) -> str:
     """A device's name or brand as it is; empty if the source only says that it is some device."""
-    if not isinstance(name, str) or _key(name) in UNKNOWN or name == "Desktop" or name.startswith("Generic"):
+    if not isinstance(name, str) or _key(name) in UNKNOWN or name in _NO_DEVICES or name.startswith("Generic"):
         return ""
     return name
 

@@ -78,6 +78,16 @@ def test_yauaas_names_become_posthogs(data, expected):
 
 
 @pytest.mark.parametrize(
+    ("family", "version"),
+    [("Windows XP", "XP"), ("Windows Vista", "Vista"), ("Windows 7", "7"), ("Windows 8.1", "8.1"),
+     ("Windows 10", "10"), ("Windows 2000", "2000"), ("Windows ME", None), ("Windows RT", None)],
+)  # fmt: skip
+def test_windows_is_one_system_also_where_ua_parser_has_the_version_in_its_name(family, version):
+    found = browser(derived=[ua_parser(osFamily=family, osMajor=None)])
+    assert (found["os"], found["os_version"], found["device_type"]) == ("Windows", version, "Desktop")
+
+
+@pytest.mark.parametrize(
     ("columns", "expected"),
     [
         ({"br_name": "Chrome 96", "br_family": "Chrome", "os_name": "Windows 10", "os_family": "Windows",
@@ -101,6 +111,22 @@ def test_the_old_columns_become_posthogs_names(columns, expected):
         (IPHONE, ("Mobile Safari", 14, "iOS", "14.4", "Mobile")),
         (WINDOWS, ("Microsoft Edge", 126, "Windows", "10", "Desktop")),
         (PIXEL, ("Chrome", 120, "Android", "13", "Mobile")),
+        (
+            "Mozilla/5.0 (Windows NT 10.0; Win64; x64; Xbox; Xbox One) Chrome/64.0 Safari/537.36 Edge/18.17763",
+            ("Microsoft Edge", 18.17763, "Xbox", None, "Console"),
+        ),
+        (
+            "Mozilla/5.0 (PlayStation; PlayStation 5/2.26) AppleWebKit/605.1.15 Version/13.0 Safari/605.1.15",
+            ("Safari", 13, "PlayStation", None, "Console"),
+        ),
+        (
+            "Mozilla/5.0 (Nintendo Switch; WifiWebAuthApplet) AppleWebKit/606.4 NintendoBrowser/5.1.0.20393",
+            (None, None, "Nintendo", None, "Console"),
+        ),
+        (
+            "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)",
+            ("Googlebot", 2.1, None, None, None),
+        ),
         ("snowplow/andr-5.0.0 android/11", (None, None, "Android", "11", "Mobile")),
         ("snowplow/andr-1.7.1 android/8.0.0", (None, None, "Android", "8.0.0", "Mobile")),
         ("Ruby", (None, None, None, None, None)),
@@ -109,6 +135,12 @@ def test_the_old_columns_become_posthogs_names(columns, expected):
 )
 def test_the_user_agent_is_parsed_when_nothing_else_tells(useragent, expected):
     assert tuple(browser(useragent=useragent).values()) == expected
+
+
+@pytest.mark.parametrize("name", ["Spider", "Other", "Desktop", "Generic Smartphone", ""])
+def test_what_only_says_that_there_is_some_device_is_no_device(name):
+    assert "$device" not in properties(derived=[ua_parser(deviceFamily=name)])
+    assert properties(derived=[ua_parser(deviceFamily="Samsung SM-A515F")])["$device"] == "Samsung SM-A515F"
 
 
 def test_parsing_user_agents_can_be_turned_off():
