@@ -1,5 +1,6 @@
 """The same files the way that others would take them.
 
+    python -m benchmarks.peers inflate FILE LINES     zlib.decompress of the whole file, again and again: the yardstick
     python -m benchmarks.peers offline FILE LINES     gzip, snowplow-analytics-sdk, json, gzip at its default level 9
     python -m benchmarks.peers capture FILE LINES     posthog-python's capture() in a loop, against POSTHOG_HOST
 
@@ -15,6 +16,7 @@ import tempfile
 import time
 import uuid
 import warnings
+import zlib
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -35,6 +37,17 @@ def transformed(file: Path, limit: int) -> Iterator[dict[str, Any]]:
                 yield transform(line.rstrip("\n"))
             except SnowplowEventTransformationException:
                 continue
+
+
+def inflate(file: Path, limit: int) -> tuple[float, int]:
+    """`zlib.decompress` until so many lines have been inflated."""
+    data, count = file.read_bytes(), 0
+    lines = zlib.decompress(data, 31).count(b"\n")
+    began = time.process_time()
+    while count < limit:
+        zlib.decompress(data, 31)
+        count += lines
+    return time.process_time() - began, count
 
 
 def offline(file: Path, limit: int) -> tuple[float, int]:
@@ -67,11 +80,13 @@ def capture(file: Path, limit: int) -> tuple[float, int]:
 def main() -> None:
     """Measure one of them and print."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("way", choices=("offline", "capture"))
+    parser.add_argument("way", choices=("inflate", "offline", "capture"))
     parser.add_argument("file", type=Path)
     parser.add_argument("lines", type=int)
     options = parser.parse_args()
-    seconds, count = {"offline": offline, "capture": capture}[options.way](options.file, options.lines)
+    seconds, count = {"inflate": inflate, "offline": offline, "capture": capture}[options.way](
+        options.file, options.lines
+    )
     print(json.dumps({"cpu_s_per_million": seconds * 1e6 / count, "events": count}))
 
 

@@ -49,7 +49,10 @@ def test_the_report_has_every_number_that_it_promises(tmp_path):
     assert set(bench.GOALS) <= set(written)
     assert set(written["workloads"]) == {"wide", "varied", "gitlab"}
     for name, each in written["workloads"].items():
-        assert set(each["cpu_s_per_million_by_phase"]) == {"list", "transform", "deliver"}, name
+        assert set(each["cpu_s_per_million_by_phase"]) == {"start", "list", "transform", "deliver"}, name
+        assert abs(sum(each["cpu_s_per_million_by_phase"].values()) / each["cpu_s_per_million"] - 1) < 0.01, name
+        assert each["zlib_cpu_s_per_million"] * each["ratio_to_zlib"] == pytest.approx(each["cpu_s_per_million"])
+        assert 0.1 < each["cpu_s_per_run"] < 10, name
         assert each["cpu_s_per_million_by_step"]["sum"] > 0
     assert 3_000 < written["workloads"]["wide"]["bytes_per_line"] < 3_500
     assert 1_000 < written["workloads"]["gitlab"]["bytes_per_line"] < 1_300
@@ -66,3 +69,18 @@ def test_a_workload_is_made_once_and_again_when_it_is_another(tmp_path):
     before = {path: path.read_bytes() for path in first.files()}
     other = make(tmp_path, "gitlab", events=200, objects=2, **{**WORKLOADS["gitlab"], "users": 7})
     assert {path: path.read_bytes() for path in other.files()} != before
+
+
+def test_what_a_run_costs_is_split_into_its_start_and_its_events():
+    def load(seconds, records):
+        return bench.Load({"start": 0.5, "deliver": seconds - 0.5}, records)
+
+    whole, half = [load(5.5, 100_000)] * 3, [load(3.0, 50_000)] * 3
+    fixed, marginal = bench.fixed_and_marginal(whole, half, lambda one: one.seconds)
+    assert (fixed, marginal) == (pytest.approx(0.5), pytest.approx(50))
+    assert whole[0].per_million == pytest.approx(55)
+    found = bench.beside(whole, {"inflate": [11.0] * 3, "offline": [550.0] * 3}, marginal)
+    assert found["ratio_to_zlib"] == pytest.approx(5)
+    assert found["marginal_ratio_to_zlib"] == pytest.approx(50 / 11)
+    assert found["ratio_to_sdk_offline"] == pytest.approx(10)
+    assert found["marginal_ratio_to_sdk_offline"] == pytest.approx(11)
