@@ -58,6 +58,10 @@ MINUTES ?= 10
 soak: install ## everything at once against a real dagster dev, and a line of what came of it (MINUTES=10)
 	@$(BIN)/python -m tests.soak --minutes $(MINUTES) $(ARGS)
 
+.PHONY: drill
+drill: install ## five faults in a sandbox for whoever is new on call (ARGS=--auto plays the cures)
+	@$(BIN)/python -m tests.drill $(ARGS)
+
 .PHONY: lint
 lint: install ## ruff (format, rules, complexity) and mypy --strict
 	@$(BIN)/ruff format --check .
