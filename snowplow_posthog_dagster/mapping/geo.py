@@ -7,8 +7,8 @@ Swedish one); they and pseudonyms stay under `user_ipaddress`.
 """
 
 import ipaddress
-import socket
 from collections.abc import Callable
+from socket import AF_INET, AF_INET6, inet_pton
 
 from snowplow_posthog_dagster.mapping.columns import DEFAULTS, Columns
 from snowplow_posthog_dagster.mapping.countries import COUNTRIES
@@ -30,18 +30,18 @@ GEO_COLUMNS = (
     *("geo_country", "geo_region", "geo_city", "geo_zipcode", "geo_region_name", "geo_timezone"),
     *("geo_latitude", "geo_longitude"),
 )
-_WHOLLY_PUBLIC_V4 = bytes(
+_WHOLLY_PUBLIC_V4 = tuple(
     first not in {0, 10, 100, 127, 169, 172, 192, 198, 203} and first < 224 for first in range(256)
 )
-_WHOLLY_PUBLIC_V6 = bytes(first in {0x24, 0x26, 0x28, 0x2A, 0x2C} for first in range(256))
+_WHOLLY_PUBLIC_V6 = tuple(first in {0x24, 0x26, 0x28, 0x2A, 0x2C} for first in range(256))
 
 
 def is_public(address: str) -> bool:
     """Whether a text is an address of the internet; the first byte usually decides (0.3 us against 2 us)."""
     try:
         if ":" in address:
-            return bool(_WHOLLY_PUBLIC_V6[socket.inet_pton(socket.AF_INET6, address)[0]]) or _is_global(address)
-        return bool(_WHOLLY_PUBLIC_V4[socket.inet_pton(socket.AF_INET, address)[0]]) or _is_global(address)
+            return _WHOLLY_PUBLIC_V6[inet_pton(AF_INET6, address)[0]] or _is_global(address)
+        return _WHOLLY_PUBLIC_V4[inet_pton(AF_INET, address)[0]] or _is_global(address)
     except (OSError, ValueError):  # no address, or one with NUL in it
         return False
 
