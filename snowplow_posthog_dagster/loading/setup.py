@@ -86,6 +86,7 @@ def capture_client_of(settings: Settings) -> CaptureClient:
         timeout_seconds=section.timeout_seconds,
         ca_bundle=section.ca_bundle,
         proxy=section.proxy,
+        secret=settings.project_api_key,
     )
 
 

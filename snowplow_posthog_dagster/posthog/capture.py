@@ -80,7 +80,10 @@ class Answer:
 
 
 class CaptureClient:
-    """Posts bodies to one PostHog host over a pool of kept-alive connections. Thread-safe."""
+    """Posts bodies to one PostHog host over a pool of kept-alive connections. Thread-safe.
+
+    `secret` is the project key: an answer that quotes it, as proxies do with what they refuse, loses it here.
+    """
 
     def __init__(
         self,
@@ -90,8 +93,10 @@ class CaptureClient:
         timeout_seconds: float = 60.0,
         ca_bundle: str | None = None,
         proxy: str | None = None,
+        secret: str = "",
     ) -> None:
         self.url = f"{host}/batch/"
+        self._secret = secret.encode()
         self._timeout = timeout_seconds
         timeout = urllib3.Timeout(connect=min(10.0, timeout_seconds), read=timeout_seconds)
         options: dict[str, Any] = {
@@ -123,7 +128,7 @@ class CaptureClient:
             content = self._content(response)
         except (HTTPError, OSError) as error:
             return _no_answer(error)
-        return classify(response.status, content, response.headers.get("Retry-After"))
+        return classify(response.status, redacted(content, self._secret), response.headers.get("Retry-After"))
 
     def _content(self, response: urllib3.BaseHTTPResponse) -> bytes:
         """The beginning of an answer; reading it whole leaves the connection for the next body."""
@@ -144,6 +149,11 @@ class CaptureClient:
     def close(self) -> None:
         """Close the idle connections."""
         self._pool.clear()
+
+
+def redacted(content: bytes, secret: bytes) -> bytes:
+    """What a server said without a key that it quotes."""
+    return content.replace(secret, b"<key>") if secret else content
 
 
 def _not_later_than(deadline: float, seconds: float) -> None:

@@ -16,7 +16,7 @@ import urllib3
 from urllib3.exceptions import HTTPError
 
 from snowplow_posthog_dagster.errors import CaptureUnavailableError, SettingsError
-from snowplow_posthog_dagster.posthog.capture import parse_retry_after
+from snowplow_posthog_dagster.posthog.capture import parse_retry_after, redacted
 
 _TRIES = 5
 _LONGEST_WAIT_SECONDS = 60.0
@@ -51,6 +51,7 @@ class QueryClient:
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._base = f"{application_host(capture_host)}/api/projects/{project_id}/"
+        self._secret = personal_key.encode()
         self._headers = {"Authorization": f"Bearer {personal_key}", "Content-Type": "application/json"}
         options: dict[str, Any] = {
             "timeout": urllib3.Timeout(connect=10.0, read=timeout_seconds),
@@ -82,7 +83,8 @@ class QueryClient:
                 words = f"{type(error).__name__}: {error}"
                 self._sleep(min(2.0**attempt, _LONGEST_WAIT_SECONDS))
                 continue
-            words = f"{response.status} {response.data[:200].decode('utf-8', 'replace')}"
+            said = redacted(response.data, self._secret)
+            words = f"{response.status} {said[:200].decode('utf-8', 'replace')}"
             if response.status == 200:
                 return _object(response.data, url)
             if response.status in {401, 403}:

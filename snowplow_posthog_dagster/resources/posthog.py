@@ -35,6 +35,7 @@ class PostHogResource(dg.ConfigurableResource):  # type: ignore[type-arg]
             timeout_seconds=self.timeout_seconds,
             ca_bundle=self.ca_bundle,
             proxy=self.proxy,
+            secret=settings.project_api_key,
         )
 
     def options(self, *, strict_dead_letters: bool = False) -> DeliveryOptions:

@@ -165,3 +165,10 @@ def test_a_tls_failure_is_one_clear_verdict_and_not_retried() -> None:
         answer = CaptureClient(host.replace("http://", "https://")).post(b"x")
     assert answer.verdict is Verdict.MISCONFIGURED
     assert answer.words.startswith("TLS failed")
+
+
+def test_an_answer_that_quotes_the_key_loses_it() -> None:
+    with server(lambda handler: reply(handler, 401, b"API key is not valid: phc_secret1")) as host:
+        answer = CaptureClient(host, secret="phc_secret1").post(b"x")
+    assert answer.verdict is Verdict.UNAUTHORIZED
+    assert answer.words == "API key is not valid: <key>"
