@@ -1,5 +1,6 @@
 """What the work costs: CPU time and memory from archive to acknowledged, beside other ways of doing it.
 
+    place.py      bucket and day of the archives
     workload.py   generated archives, made once and kept under build/
     servers.py    S3 and null servers, and what a process under measurement gets to know of them
     load.py       one load in a process of its own: CPU by phase, memory

@@ -18,8 +18,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.load import cpu_seconds
+from benchmarks.place import BUCKET, DAY
 from benchmarks.servers import ROOT, WORKSPACE_BUCKET, measured, servers
-from benchmarks.workload import BUCKET, CLEAN, DAY
+from benchmarks.workload import CLEAN
 from snowplow_posthog_dagster.generator import FolderSink, GeneratorSettings, generate
 from snowplow_posthog_dagster.loading.day import DayLoad
 from snowplow_posthog_dagster.storage.archive import Archive, ArchiveEntry, ArchiveObject

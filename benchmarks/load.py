@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from benchmarks.workload import DAY
+from benchmarks.place import DAY
 from snowplow_posthog_dagster.loading.day import DayLoad
 from snowplow_posthog_dagster.loading.setup import (
     archive_of,

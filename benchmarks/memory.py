@@ -9,8 +9,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+from benchmarks.place import BUCKET, DAY
 from benchmarks.servers import WORKSPACE_BUCKET
-from benchmarks.workload import BUCKET, DAY, MANY, WORKLOADS, Workload, make
+from benchmarks.workload import MANY, WORKLOADS, Workload, make
 from snowplow_posthog_dagster.loading.blueprint import Blueprint, Task, blueprint_codec, handful_codec
 from snowplow_posthog_dagster.loading.transform import TransformOptions
 from snowplow_posthog_dagster.loading.workers import MEMORY

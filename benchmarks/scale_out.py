@@ -26,8 +26,9 @@ from pathlib import Path
 import yaml
 
 from benchmarks.load import cpu_seconds
+from benchmarks.place import BUCKET
 from benchmarks.servers import ROOT, WORKSPACE_BUCKET
-from benchmarks.workload import BUCKET, Workload, make
+from benchmarks.workload import Workload, make
 from snowplow_posthog_dagster.loading.day import DayLoad
 from snowplow_posthog_dagster.loading.pacing_leases import BACKFILL_WEIGHT, shared_pace
 from snowplow_posthog_dagster.loading.setup import (

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmarks.workload import BUCKET
+from benchmarks.place import BUCKET
 from snowplow_posthog_dagster.sandbox.servers import running_posthog, running_s3
 
 ROOT = Path(__file__).resolve().parent.parent

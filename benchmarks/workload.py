@@ -4,18 +4,15 @@ Wide lines have 3.2 KB and 70 filled columns, GitLab's 1 KB. `varied` is wide wi
 agents that caches of values gain nothing.
 """
 
-import datetime as dt
 import shutil
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from benchmarks.place import BUCKET, START
 from snowplow_posthog_dagster.generator import FolderSink, GeneratorSettings, Profile, Truth, generate, read_truth
 
-DAY = dt.date(2022, 6, 6)
-START = dt.datetime(2022, 6, 6, 4, tzinfo=dt.UTC)
-BUCKET = "snowplow-archive"
 CLEAN: dict[str, Any] = {"repeats": 0.002, "late": 0.01, "broken": 0.0005, "oversized": 0.0}
 MANY: dict[str, Any] = {"users": 1_000_000, "pages": 50_000, "user_agents": 20_000}
 
