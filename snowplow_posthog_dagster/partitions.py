@@ -16,13 +16,10 @@ DEFAULT_START = dt.date(2019, 1, 1)
 
 
 def daily_partitions(settings: Settings) -> dg.DailyPartitionsDefinition:
-    """From POSTHOG_BACKFILL_START_DATE to POSTHOG_BACKFILL_END_DATE, both inclusive, or to today."""
+    """From POSTHOG_BACKFILL_START_DATE to POSTHOG_BACKFILL_END_DATE, both inclusive, or to today if that is earlier."""
     start = settings.environment.posthog_backfill_start_date or DEFAULT_START
     end = settings.environment.posthog_backfill_end_date
-    if end is not None:
-        # Dagster's end is exclusive, ours is the last day that is wanted.
-        exclusive = end + dt.timedelta(days=1)
-        return dg.DailyPartitionsDefinition(
-            start_date=start.isoformat(), end_date=exclusive.isoformat(), timezone="UTC"
-        )
-    return dg.DailyPartitionsDefinition(start_date=start.isoformat(), end_offset=1, timezone="UTC")
+    # Dagster's end is exclusive, ours is the last day that is wanted; the offset makes a partition of today, which
+    # Dagster would leave out until it is over, also under an end that lies ahead.
+    exclusive = (end + dt.timedelta(days=1)).isoformat() if end else None
+    return dg.DailyPartitionsDefinition(start_date=start.isoformat(), end_date=exclusive, end_offset=1, timezone="UTC")
