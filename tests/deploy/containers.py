@@ -3,8 +3,9 @@
     debootstrap ──> base image ──Dockerfile──> image ──> podman run, podman play kube
 
 podman's storage lies in build/containers of the checkout (git-ignored), so that a second run of the tests finds the
-base image again. Where the kernel and the file system allow it the storage is an overlay; otherwise vfs, which works
-everywhere and copies the whole image for each container (10 to 20 s instead of 0.4 s).
+base image again, or in CONTAINERS_FOLDER, such as one in memory (.ci/run). Where the kernel and the file system allow
+it the storage is an overlay; otherwise vfs, which works everywhere and copies the whole image for each container (10 to
+20 s instead of 0.4 s).
 """
 
 import os
@@ -17,10 +18,11 @@ from pathlib import Path
 BASE = "localhost/snowplow-posthog-base:bookworm"
 IMAGE = "localhost/snowplow-posthog-dagster:test"
 SUITE = "bookworm"
-# podman's own defaults are above what some machines allow root to set.
+# podman's own limits are above what some machines allow root to set; its own log needs systemd's journal.
 CONFIGURATION = """\
 [containers]
 default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
+log_driver = "k8s-file"
 """
 # As in the pods: nothing of the image can be written.
 READ_ONLY = ("--read-only", "--tmpfs", "/tmp", "--tmpfs", "/opt/dagster/dagster_home:mode=0777")
@@ -74,6 +76,12 @@ class Podman:
             "run", "--rm", "--no-healthcheck", "--network", "host", *READ_ONLY, "--workdir", "/tmp",
             *options, IMAGE, *command, timeout=timeout,
         )  # fmt: skip
+
+
+def may_run_containers() -> bool:
+    """Whether the kernel lets us make what a container is made of: namespaces, and a mount within one."""
+    command = ["unshare", "--mount", "--pid", "--fork", "mount", "-t", "tmpfs", "tmpfs", "/mnt"]
+    return subprocess.run(command, capture_output=True, timeout=20, check=False).returncode == 0
 
 
 def make_base(podman: Podman) -> None:

@@ -3,6 +3,7 @@
 import base64
 import contextlib
 import json
+import os
 import subprocess
 import time
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ import yaml
 from dagster import DagsterInstance
 
 from tests.deploy.chart import container_context, image_name, instance_config, namespace_values
-from tests.deploy.containers import IMAGE, READ_ONLY, Podman, build, make_base
+from tests.deploy.containers import IMAGE, READ_ONLY, Podman, build, make_base, may_run_containers
 from tests.deploy.run_pods import Launcher, code_server
 from tests.ground import DAY, lines_of
 from tests.integration.servers import ceph, postgres
@@ -25,7 +26,10 @@ pytestmark = [pytest.mark.slow, pytest.mark.containers, pytest.mark.timeout(1500
 
 @pytest.fixture(scope="module")
 def podman(repository):
-    folder = repository / "build" / "containers"
+    # No missing part but a missing right, which no package brings: skipped in CI too, with these words.
+    if not may_run_containers():
+        pytest.skip("this machine gives no right to make namespaces and mounts, so podman cannot run here")
+    folder = Path(os.environ.get("CONTAINERS_FOLDER") or repository / "build" / "containers")
     folder.mkdir(parents=True, exist_ok=True)
     found = Podman.here(folder)
     yield found
