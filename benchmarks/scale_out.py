@@ -1,4 +1,4 @@
-"""Several run workers at once, against Ceph and the stand-in for PostHog: how throughput grows, and whether the cap holds.
+"""Several run workers at once, against Ceph and the stand-in: how throughput grows, and whether the cap holds.
 
     python -m benchmarks.scale_out                     # throughput with 1, 2 and 4 workers, the best of three each
     python -m benchmarks.scale_out --cap 2000          # the pace that the server sees under one cap for all of them
@@ -96,7 +96,8 @@ def workers(shares: list[list[dt.date]], environment: dict[str, str]) -> Iterato
     ]
     try:
         for process in started:
-            assert process.stdout is not None and process.stdout.readline() == "ready\n"
+            if process.stdout is None or process.stdout.readline() != "ready\n":
+                raise RuntimeError("a worker did not start; its words are above")
         yield started
     finally:
         for process in started:
@@ -111,9 +112,9 @@ def measured(count: int, days: list[dt.date], environment: dict[str, str]) -> di
     with workers(shares, {**environment, **fresh}) as started:
         began = time.monotonic()
         for process in started:
-            assert process.stdin is not None
-            process.stdin.write("go\n")
-            process.stdin.flush()
+            if process.stdin:
+                process.stdin.write("go\n")
+                process.stdin.flush()
         told = [json.loads(process.communicate(timeout=900)[0].splitlines()[-1]) for process in started]
         wall = time.monotonic() - began
     return {
