@@ -19,6 +19,7 @@ from snowplow_posthog_dagster.commands import (
     preview,
     reconcile,
     remap,
+    report,
     sandbox,
     scale,
     status,
@@ -56,6 +57,7 @@ app.command(rich_help_panel=LOADING)(load.load)
 app.command(rich_help_panel=LOADING)(backfill.backfill)
 app.command(rich_help_panel=OPERATING)(status.status)
 app.command(rich_help_panel=OPERATING)(metrics.metrics)
+app.command(rich_help_panel=OPERATING)(report.report)
 app.command(rich_help_panel=OPERATING)(operate.skip)
 app.command(rich_help_panel=OPERATING)(operate.unskip)
 app.command(rich_help_panel=OPERATING)(operate.pause)

@@ -77,7 +77,7 @@ class DayFacts(NamedTuple):
 def check_specs(key: dg.AssetKey) -> list[dg.AssetCheckSpec]:
     """The checks of `posthog_events` that this module judges."""
     return [
-        dg.AssetCheckSpec(name, asset=key, description=words, metadata={"runbook": f"{RUNBOOK}#{_chapter(name)}"})
+        dg.AssetCheckSpec(name, asset=key, description=words, metadata={"runbook": f"{RUNBOOK}#{chapter(name)}"})
         for name, words in DESCRIPTIONS.items()
     ]
 
@@ -118,13 +118,14 @@ def _words(verdict: Verdict, state: DayState) -> str:
 
 def _metadata(verdict: Verdict, day: dt.date, state: DayState) -> dict[str, dg.MetadataValue]:
     numbers = {name: dg.MetadataValue.float(float(value)) for name, value in verdict.numbers.items()}
-    runbook = dg.MetadataValue.text(f"{RUNBOOK}#{_chapter(verdict.check)}")
+    runbook = dg.MetadataValue.text(f"{RUNBOOK}#{chapter(verdict.check)}")
     accepted = {} if verdict.passed else acceptance(state, verdict.check)
     words = {name: dg.MetadataValue.text(text) for name, text in accepted.items()}
     return {"partition": dg.MetadataValue.text(f"{day}"), "runbook": runbook, **numbers, **words}
 
 
-def _chapter(check: str) -> str:
+def chapter(check: str) -> str:
+    """Where the runbook speaks of a check."""
     return check.replace("_", "-")
 
 

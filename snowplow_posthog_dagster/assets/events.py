@@ -4,9 +4,10 @@ import dagster as dg
 
 from snowplow_posthog_dagster.assets.batches import ACCOUNTING
 from snowplow_posthog_dagster.assets.checks import check_results, check_specs, judge_run
+from snowplow_posthog_dagster.assets.day_report import report_metadata
 from snowplow_posthog_dagster.assets.error_alarm import ErrorAlarm
 from snowplow_posthog_dagster.assets.graph import GROUP, Graph
-from snowplow_posthog_dagster.assets.metadata import acceptance, accounting_result, counts_metadata, step_metadata
+from snowplow_posthog_dagster.assets.metadata import acceptance, accounting_result, activity_url, counts_metadata, step_metadata
 from snowplow_posthog_dagster.assets.run import LoadConfig, day_load, log_metrics
 from snowplow_posthog_dagster.loading.pacing_leases import BACKFILL_WEIGHT, LIVE_WEIGHT, shared_pace
 from snowplow_posthog_dagster.loading.presence import missing_batches, missing_words
@@ -74,8 +75,9 @@ def build_events(graph: Graph) -> dg.AssetsDefinition:
             log_metrics(settings, load, context)
             missing = missing_words(missing_batches(load.workspace, load.day, state), load.day)
             verdicts = judge_run(load, state, report, settings.file.checks)
+            report.counts = state.counts()
+            reported = report_metadata(load, report, verdicts, settings, context.log)
         client.close()
-        report.counts = state.counts()
         for line in report.changed:
             context.log.warning(line)
         context.log.info(f"{load.day} to {identity.host}: {report.summary()}")
@@ -84,7 +86,8 @@ def build_events(graph: Graph) -> dg.AssetsDefinition:
                 **counts_metadata(report.counts),
                 **step_metadata(report),
                 "dagster/partition_row_count": report.counts.acknowledged,
-                "posthog": dg.MetadataValue.url(identity.host),
+                "posthog": dg.MetadataValue.url(activity_url(identity)),
+                **reported,
             },
             check_results=[
                 accounting_result(report, state, check=ACCOUNTING, key=key, partition=f"{load.day}", missing=missing),
@@ -108,5 +111,10 @@ def _completeness(report: StepReport, state: DayState, key: dg.AssetKey, partiti
         asset_key=key,
         severity=dg.AssetCheckSeverity.WARN,
         description=", ".join([words, *accepted.values()]),
-        metadata={"partition": partition, "broken_objects": report.broken[:20], **accepted},
+        metadata={
+            "partition": partition,
+            "runbook": "docs/runbook.md#nothing-left",
+            "broken_objects": report.broken[:20],
+            **accepted,
+        },
     )

@@ -4,6 +4,7 @@ Numbers are plain ints and floats, because Dagster plots those per partition.
 """
 
 import datetime as dt
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ import dagster as dg
 from snowplow_posthog_dagster.loading.reports import StepReport, hours_table
 from snowplow_posthog_dagster.storage.counts import Counts
 from snowplow_posthog_dagster.storage.state import DayState
+from snowplow_posthog_dagster.storage.target import TargetIdentity
 
 Metadata = dict[str, Any]
 
@@ -93,8 +95,20 @@ def accounting_result(
         asset_key=key,
         severity=dg.AssetCheckSeverity.WARN if accepted else dg.AssetCheckSeverity.ERROR,
         description=", ".join([words, *accepted.values()]),
-        metadata={"partition": partition, "summary": report.summary(), "problems": problems[:50], **accepted},
+        metadata={
+            "partition": partition,
+            "runbook": "docs/runbook.md#records-accounted-for",
+            "summary": report.summary(),
+            "problems": problems[:50],
+            **accepted,
+        },
     )
+
+
+def activity_url(identity: TargetIdentity) -> str:
+    """Where a person sees the events: the project's activity page; PostHog Cloud takes events at another host."""
+    app = re.sub(r"^https://(us|eu)\.i\.posthog\.com", r"https://\1.posthog.com", identity.host)
+    return f"{app}/project/{identity.project_id}/activity/explore" if identity.project_id else app
 
 
 def acceptance(state: DayState, check: str) -> dict[str, str]:

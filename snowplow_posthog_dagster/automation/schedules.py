@@ -24,12 +24,15 @@ from snowplow_posthog_dagster.assets.checks import (
     judge_day,
     night_facts,
 )
+from snowplow_posthog_dagster.assets.day_report import DAYS, picture_metadata
 from snowplow_posthog_dagster.assets.graph import Graph
+from snowplow_posthog_dagster.assets.metadata import Metadata
 from snowplow_posthog_dagster.automation.housekeeping import Housekeeping, keep_house, stored_days
 from snowplow_posthog_dagster.automation.night_days import night_days
 from snowplow_posthog_dagster.automation.old_runs import delete_old_runs
 from snowplow_posthog_dagster.errors import SnowplowPostHogError
 from snowplow_posthog_dagster.loading.day import DayLoad, what_is_left, writer_name
+from snowplow_posthog_dagster.loading.load_report import report_of
 from snowplow_posthog_dagster.loading.reconcile import Reconciliation
 from snowplow_posthog_dagster.loading.setup import archive_of, query_client_of, workspace_of
 from snowplow_posthog_dagster.posthog.query import QueryClient
@@ -58,6 +61,7 @@ class NightReport:
     lines: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
     house: Housekeeping = field(default_factory=Housekeeping)
+    picture: Metadata = field(default_factory=dict)
 
 
 def build_nightly_schedule(graph: Graph) -> dg.ScheduleDefinition:
@@ -83,6 +87,8 @@ def build_nightly_job(graph: Graph) -> dg.JobDefinition:
         for line in report.lines:
             context.log.info(line)
         context.add_output_metadata({"days": "\n".join(report.lines), "deleted": report.house.summary()})
+        if report.picture:
+            context.log_event(dg.AssetObservation(graph.key("posthog"), metadata=report.picture))
         if report.errors:
             raise dg.Failure("; ".join(report.errors), allow_retries=False)
 
@@ -118,11 +124,22 @@ class Night:
                 self._tidy(workspace, day, report.house)
             except SnowplowPostHogError as error:
                 report.errors.append(f"housekeeping of {day}: {error}")
+        try:
+            report.picture = self._picture(workspace)
+        except SnowplowPostHogError as error:
+            report.errors.append(f"the picture of the last {DAYS} days: {error}")
         sensor = self.graph.name("new_snowplow_files")
         old = delete_old_runs(self.instance, sensor, self.now, dry_run=self._dry_run)
         would = "would delete" if self._dry_run else "deleted"
         report.lines.append(f"{would} {report.house.summary()}, and {old:,} old runs of {sensor}")
         return report
+
+    def _picture(self, workspace: Workspace) -> Metadata:
+        """The last days as the archive and the logs have them now."""
+        archive = archive_of(self.graph.settings, self.connection)
+        grace = self.graph.settings.file.checks.hour_grace_minutes
+        month = report_of(workspace, archive, now=self.now, days=DAYS, grace_minutes=grace)
+        return picture_metadata(month)
 
     @property
     def _days(self) -> int:

@@ -221,6 +221,10 @@ class Measures:
                 found = pool.map(lambda day: self._measure(day, segments[day], until), sorted(segments))
                 return dict(zip(sorted(segments), found, strict=True))
 
+    def logged(self) -> list[dt.date]:
+        """The days that have a log, oldest first: one LIST."""
+        return sorted(self._segments(dt.date.min, dt.date.max))
+
     def _segments(self, first: dt.date, last: dt.date) -> dict[dt.date, list[str]]:
         """The names of the segments by day, from one LIST."""
         keys: defaultdict[dt.date, list[str]] = defaultdict(list)

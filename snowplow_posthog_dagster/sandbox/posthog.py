@@ -194,7 +194,7 @@ class _Handler(BaseHTTPRequestHandler):
             return Reply(200, b"capture")
         if route in {"/_readiness", "/_liveness"}:
             return Reply(200, b"ok")
-        if route == "/":
+        if route == "/" or route.startswith("/project/"):  # where PostHog's app has its activity page
             return Reply(302, b"", headers=(("Location", "/events"),))
         html = page(self.stand_in.store, route, parse_qs(urlsplit(self.path).query))
         if html is None:

@@ -96,3 +96,20 @@ def test_the_asset_page_shows_the_counting_equation_and_the_checks(dagster: Dags
     for check in ("records_accounted_for", "hours_present", "dead_letter_share"):
         expect(ui.get_by_text(check).first).to_be_visible()
     picture(ui, "asset-checks")
+
+
+def test_the_load_report_and_the_picture_of_the_last_days_are_seen(dagster: Dagster, ui: Page):
+    ui.goto(f"{dagster.address}/assets/posthog_events?view=partitions&partition={DAYS[0]}")
+    for name in ("load_report", "last_30_days"):
+        row = ui.locator("tr", has=ui.get_by_text(name, exact=True)).first
+        row.get_by_text("Show Markdown").click()
+        dialog = ui.get_by_role("dialog")
+        if name == "load_report":
+            expect(dialog.get_by_text("hours_present").first).to_be_visible()
+        else:
+            shown = dialog.locator("img")
+            expect(shown).to_be_visible()
+            assert shown.evaluate("image => image.complete && image.naturalWidth") > 700
+        picture(ui, name.replace("_", "-"))
+        ui.keyboard.press("Escape")
+        expect(dialog).to_have_count(0)
