@@ -18,7 +18,7 @@ def test_dagster_dev_finds_the_location_by_workspace_yaml(dagster):
 
 def test_its_runs_are_kept_where_the_option_says(dagster, pytestconfig):
     told = dagster.ask("{ instance { info } }")["instance"]["info"]
-    assert ("PostgresStorage" in told) is (pytestconfig.getoption("--storage") == "postgres")
+    assert ("PostgresRunStorage" in told) is (pytestconfig.getoption("--storage") == "postgres")
 
 
 def test_three_days_reach_posthog_each_in_its_own_run(home, dagster):
