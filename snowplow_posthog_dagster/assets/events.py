@@ -7,7 +7,13 @@ from snowplow_posthog_dagster.assets.checks import check_results, check_specs, j
 from snowplow_posthog_dagster.assets.day_report import report_metadata
 from snowplow_posthog_dagster.assets.error_alarm import ErrorAlarm
 from snowplow_posthog_dagster.assets.graph import GROUP, Graph
-from snowplow_posthog_dagster.assets.metadata import acceptance, accounting_result, activity_url, counts_metadata, step_metadata
+from snowplow_posthog_dagster.assets.metadata import (
+    acceptance,
+    accounting_result,
+    activity_url,
+    counts_metadata,
+    step_metadata,
+)
 from snowplow_posthog_dagster.assets.run import LoadConfig, day_load, log_metrics
 from snowplow_posthog_dagster.loading.pacing_leases import BACKFILL_WEIGHT, LIVE_WEIGHT, shared_pace
 from snowplow_posthog_dagster.loading.presence import missing_batches, missing_words

@@ -10,7 +10,6 @@ from snowplow_posthog_dagster.loading.measures import newest_day_file, schema_no
 from snowplow_posthog_dagster.loading.schema_profile import (
     BATCHES_PER_HOUR,
     EVENTS_PER_BATCH,
-    FEWEST_BATCHES,
     Drift,
     SchemaProfile,
     drift,
@@ -137,13 +136,21 @@ def test_what_was_purged_is_remembered_when_late_events_come(loaded: Ground):
     assert file.schema.names == {"$pageview": 3, "late": 4, "signup": 2}
 
 
-def test_of_many_batches_one_in_twenty_is_looked_at_and_the_hours_take_turns(ground: Ground):
+def test_of_a_small_day_every_hour_is_looked_at(ground: Ground):
     for number in range(24):
         ground.put(f"f{number}", lines_of(2, event="struct", se_category="c", se_action=f"hour-{number}"), hour=number)
     ground.transform()
     found = schema_now(ground.workspace, DAY, ground.state())
-    assert len(found.names) == FEWEST_BATCHES
-    assert found.events == 2 * FEWEST_BATCHES
+    assert (len(found.names), found.events) == (24, 48)
+
+
+def test_of_many_events_some_are_looked_at_and_the_hours_take_turns(ground: Ground, monkeypatch):
+    monkeypatch.setattr("snowplow_posthog_dagster.loading.schema_profile.FEWEST_EVENTS", 6)
+    for number in range(8):
+        ground.put(f"f{number}", lines_of(2, event="struct", se_category="c", se_action=f"hour-{number}"), hour=number)
+    ground.transform()
+    found = schema_now(ground.workspace, DAY, ground.state())
+    assert (len(found.names), found.events) == (3, 6)
 
 
 def test_of_a_large_batch_the_beginning_is_looked_at(ground: Ground):
