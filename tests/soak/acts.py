@@ -14,7 +14,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from snowplow_posthog_dagster.sandbox import faults
@@ -24,7 +24,6 @@ from tests.soak.story import Story
 
 SLOW_SECONDS = 0.7
 _STUCK_SECONDS = 6.0
-_PATIENCE = 300.0
 _UNFINISHED = {"QUEUED", "NOT_STARTED", "STARTING", "STARTED", "CANCELING"}
 
 
@@ -37,7 +36,8 @@ class Stage:
     arrivals: Arrivals
     story: Story
     say: Callable[[str], None]
-    log: list[str] = field(default_factory=list)
+    patience: float
+    """Seconds until a message or a run is given up: several runs of the slowest kind, with what lies between them."""
 
     @property
     def today(self) -> str:
@@ -56,10 +56,10 @@ class Stage:
         others = [run for run in self.runs() if run["tags"].get("dagster/partition") != self.today]
         return not others and not self.arrivals.waiting(elsewhere=True, live=True)
 
-    def until(self, ready: Callable[[], Any], what: str, seconds: float = _PATIENCE) -> Any:
+    def until(self, ready: Callable[[], Any], what: str) -> Any:
         """Wait for something; an act that waits in vain says so and goes on, and the verdict shows what it cost."""
         try:
-            return self.dagster.wait_for(ready, what, seconds, every=0.4)
+            return self.dagster.wait_for(ready, what, self.patience, every=0.4)
         except TimeoutError:
             self.say(f"in vain: {what}")
             return None
@@ -69,9 +69,9 @@ def withheld_hour(stage: Stage) -> None:
     """An hour of today that is over has no file; later its files come."""
     stage.say("an hour of today has no file")
     failing = stage.story.expect("check *hours_present*", "fails for", stage.today)
-    stage.story.wait(failing, _PATIENCE)
+    stage.story.wait(failing, stage.patience)
     stage.arrivals.release_withheld()
-    stage.story.wait(stage.story.expect("check *hours_present*", "passes again", stage.today), _PATIENCE)
+    stage.story.wait(stage.story.expect("check *hours_present*", "passes again", stage.today), stage.patience)
 
 
 def broken_file(stage: Stage) -> None:
@@ -82,9 +82,9 @@ def broken_file(stage: Stage) -> None:
     cut = stage.arrivals.put_bytes(key, made.body[: len(made.body) // 2], live=False)
     # It is never acknowledged: it is mended by another object of its key.
     cut.replaced = True
-    stage.story.wait(stage.story.expect("check *broken_objects*", "fails for", stage.today, key), _PATIENCE)
+    stage.story.wait(stage.story.expect("check *broken_objects*", "fails for", stage.today, key), stage.patience)
     stage.arrivals.put(key, made)
-    stage.story.wait(stage.story.expect("check *broken_objects*", "passes again", stage.today), _PATIENCE)
+    stage.story.wait(stage.story.expect("check *broken_objects*", "passes again", stage.today), stage.patience)
 
 
 def flaky(stage: Stage) -> None:
@@ -94,9 +94,9 @@ def flaky(stage: Stage) -> None:
     stage.home.posthog.play(
         faults.status(503, faults.When(times=3)), faults.slow_answer(SLOW_SECONDS, faults.When(first=4))
     )
-    stage.story.wait(stage.story.expect("check *posthog_errors*", "fails for", stage.today), _PATIENCE)
+    stage.story.wait(stage.story.expect("check *posthog_errors*", "fails for", stage.today), stage.patience)
     stage.slow()
-    stage.story.wait(stage.story.expect("check *posthog_errors*", "passes again", stage.today), _PATIENCE)
+    stage.story.wait(stage.story.expect("check *posthog_errors*", "passes again", stage.today), stage.patience)
 
 
 def kill(stage: Stage) -> None:
@@ -117,8 +117,8 @@ def kill(stage: Stage) -> None:
     if earlier and not [one for one in earlier if one.acknowledged is None]:
         key = f"{earlier[0].key.rsplit('/', 1)[0]}/{late.key.rsplit('/', 1)[-1]}"
         stage.arrivals.put(key, late, day=earlier[0].day)
-    stage.story.wait(failed, _PATIENCE)
-    stage.story.wait(stage.story.expect("*posthog_events* recovered", stage.today), _PATIENCE)
+    stage.story.wait(failed, stage.patience)
+    stage.story.wait(stage.story.expect("*posthog_events* recovered", stage.today), stage.patience)
 
 
 def _delivering(stage: Stage) -> str:
@@ -149,14 +149,14 @@ def outage(stage: Stage, earlier: list[dt.date]) -> None:
     live = stage.story.expect("*posthog_events* failed for", stage.today, "CaptureUnavailableError")
     several = stage.story.expect(f"backfill *{backfill}*", f"{len(days)} of {len(days)} runs failed", days[0])
     stage.until(lambda: stage.dagster.backfill_status(backfill) in ENDED, "the end of the backfill")
-    stage.story.wait(live, _PATIENCE)
+    stage.story.wait(live, stage.patience)
     stage.until(lambda: not stage.runs(), "a moment without runs")
     stage.slow()
     stage.say("PostHog is back, and the failed days are started again")
-    stage.story.wait(several, _PATIENCE)
+    stage.story.wait(several, stage.patience)
     again = stage.dagster.backfill(days)
-    stage.story.wait(stage.story.expect(f"backfill *{backfill}* recovered"), _PATIENCE)
-    stage.story.wait(stage.story.expect("*posthog_events* recovered", stage.today), _PATIENCE)
+    stage.story.wait(stage.story.expect(f"backfill *{backfill}* recovered"), stage.patience)
+    stage.story.wait(stage.story.expect("*posthog_events* recovered", stage.today), stage.patience)
     stage.until(lambda: stage.dagster.backfill_status(again) in ENDED, "the end of the backfill")
 
 

@@ -34,7 +34,8 @@ from tests.soak.story import Story
 ACTS = ("kill", "outage", "flaky")
 _EVERY_SECONDS = 4.0
 _QUIET_SECONDS = 15.0
-_DRAIN_SECONDS = 240.0
+_PATIENCE = 300.0
+_PATIENCE_WITH_DEFAULTS = 900.0
 _BACKFILL_DAYS = 3
 _OUTAGE_DAYS = 2
 QUICK = {"min_minutes_between_runs": 0, "sensor_seconds": 5}
@@ -122,7 +123,9 @@ class Soak:
         home.posthog.play()
         story = Story(slack)
         with running_dagster(home) as dagster:
-            stage = Stage(home, dagster, arrivals, story, self.say)
+            stage = Stage(
+                home, dagster, arrivals, story, self.say, _PATIENCE_WITH_DEFAULTS if self.defaults else _PATIENCE
+            )
             self.say(f"{dagster.address} (the UI), {home.posthog.host}/events (what arrived), seed {self.seed}")
             self._play(stage, earlier, due=due)
             return self._judge(stage)
@@ -189,7 +192,7 @@ class Soak:
     def _drain(self, stage: Stage) -> None:
         """Until everything is acknowledged, no run is under way, and Slack was silent for a while."""
         self.say("no more files; waiting for what is under way")
-        stage.until(lambda: not stage.arrivals.waiting() and not stage.runs(), "the last events", _DRAIN_SECONDS)
+        stage.until(lambda: not stage.arrivals.waiting() and not stage.runs(), "the last events")
         told = -1
         while told != len(stage.story.slack.messages):
             told = len(stage.story.slack.messages)
