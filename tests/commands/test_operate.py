@@ -322,3 +322,16 @@ def test_forget_reaches_what_a_killed_run_left_of_a_day_without_a_log(typed: Typ
     ground.run(other)
     assert [event["distinct_id"] for event in ground.events()] == ["bob"]
     assert ground.state(other).problems() == [] and ground.is_closed(other)
+
+
+def test_remap_damaged_asks_for_the_objects_alone_whose_unsent_batches_are_gone(typed: Typed) -> None:
+    ground = typed.ground
+    for number in range(3):
+        ground.put(f"o-{number}", lines_of(2))
+    ground.transform()
+    ground.workspace.bucket.delete(ground.stored("batches")[:1])
+    shown = typed("remap", "--from", f"{DAY}", "--to", f"{DAY}", "--damaged")
+    assert shown.exit_code == 0, shown.output
+    assert ground.counts().objects_pending == 1 and ground.counts().objects_done == 2
+    ground.run()
+    assert len(ground.events()) == ground.posthog.raw_rows() == 6 and ground.is_closed()
