@@ -26,10 +26,12 @@ def night_days(settings: Settings, workspace: Workspace, now: dt.datetime, days:
     past = [now.date() - dt.timedelta(days=back) for back in range(1, days + 1)]
     written = _last_written(workspace)
     live_from = _live_from(workspace)
-    chosen = [day for day in past if _is_partition(settings, day) and (day >= live_from or day in written)]
+    chosen = [day for day in past if day >= live_from or day in written]
     since = now.timestamp() - days * 86_400
     others = [day for day in written if day < past[-1] and written[day] >= since]
-    return chosen + sorted(others, key=lambda day: written[day])[:MOST_BACKFILLED_DAYS]
+    others = sorted(others, key=lambda day: written[day])[:MOST_BACKFILLED_DAYS]
+    # Dagster refuses every run of a tick that asks for a day which is no partition (any more).
+    return [day for day in [*chosen, *others] if _is_partition(settings, day)]
 
 
 def _is_partition(settings: Settings, day: dt.date) -> bool:

@@ -7,10 +7,13 @@ import pytest
 
 from snowplow_posthog_dagster.automation.late_files import requests
 from snowplow_posthog_dagster.definitions import build_definitions
-from snowplow_posthog_dagster.loading.setup import connection_of
+from snowplow_posthog_dagster.loading.setup import archive_of, connection_of
 from snowplow_posthog_dagster.settings import Environment, Settings
+from snowplow_posthog_dagster.storage.day_log import DayLog
+from snowplow_posthog_dagster.storage.entries import Delivered
 from snowplow_posthog_dagster.storage.leases import DayLease
 from snowplow_posthog_dagster.storage.target import pause
+from tests.automation.conftest import settled
 
 
 @pytest.fixture
@@ -63,13 +66,7 @@ def test_how_many_days_are_looked_at_is_a_setting(world, week_ago):
 
 
 def test_unsent_events_get_a_run_too(world, week_ago):
-    from snowplow_posthog_dagster.storage.day_log import DayLog
-    from snowplow_posthog_dagster.storage.entries import Delivered
-    from tests.automation.conftest import settled
-
     world.put(dt.datetime.combine(week_ago, dt.time(6), dt.UTC), "unsent.gz")
-    from snowplow_posthog_dagster.loading.setup import archive_of
-
     found = archive_of(world.settings, connection_of(world.settings)).list_day(week_ago)
     (unsent,) = [one for one in found if one.key.endswith("unsent.gz")]
     entries = [entry for entry in settled(unsent) if not isinstance(entry, Delivered)]
@@ -79,6 +76,16 @@ def test_unsent_events_get_a_run_too(world, week_ago):
 
 def test_a_day_that_was_never_loaded_is_nobodys(world):
     late(world, world.now.date() - dt.timedelta(days=2))
+    assert asked(world) == {"": "0 days have nothing new"}
+
+
+def test_a_day_outside_of_the_partitions_is_nobodys_although_it_was_loaded_once(world, week_ago):
+    late(world, week_ago)
+    bounds = {"posthog_backfill_start_date": week_ago + dt.timedelta(days=1)}
+    environment = world.settings.environment.model_copy(update=bounds)
+    world.settings = Settings(environment, world.settings.file)
+    assert asked(world) == {"": "0 days have nothing new"}
+    world.with_automation(night_days=3)
     assert asked(world) == {"": "0 days have nothing new"}
 
 
