@@ -34,7 +34,7 @@ from tests.soak.story import Story
 ACTS = ("kill", "outage", "flaky")
 _EVERY_SECONDS = 4.0
 _QUIET_SECONDS = 15.0
-_PATIENCE = 300.0
+_PATIENCE = 600.0
 _PATIENCE_WITH_DEFAULTS = 900.0
 _BACKFILL_DAYS = 3
 _OUTAGE_DAYS = 2
