@@ -51,7 +51,10 @@ class Ranges:
             yield from range(first, end)
 
     def __len__(self) -> int:
-        return sum(end - first for first, end in self._intervals)
+        return sum([end - first for first, end in self._intervals])
+
+    def __bool__(self) -> bool:
+        return bool(self._intervals)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Ranges) and self._intervals == other._intervals

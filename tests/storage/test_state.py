@@ -2,6 +2,7 @@
 
 import random
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -23,7 +24,7 @@ from snowplow_posthog_dagster.storage.entries import (
     line_of,
 )
 from snowplow_posthog_dagster.storage.ranges import Ranges
-from snowplow_posthog_dagster.storage.state import fold
+from snowplow_posthog_dagster.storage.state import _any_state, _ordinary_state, fold
 
 AT = "2022-06-06T04:00:00Z"
 
@@ -100,6 +101,42 @@ def test_reading_an_entry_back_gives_the_same_bytes(log: list[Entry]) -> None:
 )
 def test_every_record_ends_in_exactly_one_place(log: list[Entry], deliveries: list[Entry]) -> None:
     assert fold([*log, *deliveries]).problems() == []
+
+
+ordinary = st.one_of(
+    st.builds(
+        lambda batches, revision, carried: msgspec.structs.replace(
+            done("a", [note(batch, 10) for batch in sorted(batches)], revision), carried=carried
+        ),
+        st.sets(batch_names), st.integers(0, 1), st.integers(0, 3),
+    ),
+    st.builds(delivered, st.just("a"), batch_names, st.integers(0, 9), st.integers(1, 10), st.integers(0, 1),
+              st.sampled_from(["acknowledged", "refused"])),
+)  # fmt: skip
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(ordinary, max_size=5, unique_by=line_of))
+def test_the_short_way_of_an_ordinary_object_comes_to_the_same(log: list[Entry]) -> None:
+    log.sort(key=line_of)
+    short = _ordinary_state("a", log)
+    if short is None:
+        return
+    long = _any_state("a", log)
+    assert short == long
+    assert short.counts() == long.counts()
+    assert [batch.open for batch in short.batches.values()] == [
+        Ranges([*batch.acknowledged.intervals, *batch.refused.intervals]).missing(10) for batch in long.batches.values()
+    ]
+
+
+def test_the_short_way_is_for_ordinary_objects_only() -> None:
+    one, other = done("a", [note("x", 10)]), done("a", [note("x", 10)], writer="w2")
+    acknowledged = delivered("a", "x", 0, 10)
+    assert _ordinary_state("a", [acknowledged, one]) is not None
+    for beside in ([other], [broken("a", AT)], [delivered("a", "y", 0, 1)], [delivered("a", "x", 0, 1, revision=1)]):
+        assert _ordinary_state("a", [acknowledged, *beside, one]) is None
+    assert _ordinary_state("a", [acknowledged]) is None
 
 
 def test_an_object_without_entries_is_not_known_and_one_with_a_result_is_done() -> None:
