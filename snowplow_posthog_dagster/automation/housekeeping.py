@@ -3,6 +3,7 @@
     closed and reconciled ──> `purged` entries ──> deletion of batches and samples
     older than the retention ──> `purged` entries ──> deletion of dead letters
     in no log entry and a day old ──> deletion (left by a crash between a batch and its entry)
+    files of earlier endings of the day ──> deletion, a day later; the newest one stays
 
 The entry comes first and the deletion second: a crash in between leaves files that the log calls purged, which the
 next night deletes; the other order would lose files that the log promises. Log entries are never deleted. Batches of
@@ -82,7 +83,14 @@ def keep_house(load: DayLoad, *, dry_run: bool, retention_days: int, now: float 
     if finished and not dry_run:
         # A `purged` entry is a new segment, which reopens a finished day.
         load.close(load.archive.list_day(load.day))
+    _delete_superseded(load, report, oldest=moment - ORPHAN_SECONDS, dry_run=dry_run)
     return report
+
+
+def _delete_superseded(load: DayLoad, report: Housekeeping, *, oldest: float, dry_run: bool) -> None:
+    """What was written at earlier endings of the day: a live day ends some 300 times, with 15 KB each."""
+    written = sorted(load.workspace.bucket.listing(load.workspace.folder("days", load.day)), key=lambda one: one.modified)
+    _delete(load, "day_files", [one for one in written[:-1] if one.modified < oldest], report, dry_run=dry_run)
 
 
 def _reconciled(state: DayState) -> bool:

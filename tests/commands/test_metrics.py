@@ -11,9 +11,12 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
+from typer.testing import CliRunner
 
+from snowplow_posthog_dagster.cli import app
 from snowplow_posthog_dagster.loading.measures import measured
 from snowplow_posthog_dagster.loading.metrics import PLACES, PREFIX, MetricsOfTarget, json_line, log_day
 from snowplow_posthog_dagster.sandbox.faults import Fault
@@ -151,3 +154,24 @@ def test_every_metric_is_documented(ground: Ground):
     names = {key[0] for key in exposed(ground)}
     documented = (REPOSITORY / "docs" / "metrics.md").read_text()
     assert {name for name in names if f"`{PREFIX}{name}`" not in documented} == set()
+
+
+@pytest.mark.slow
+def test_each_step_of_a_run_ends_with_a_line_when_the_settings_ask_for_it(
+    ground: Ground, s3_environment, monkeypatch, tmp_path: Path
+):
+    ground.put("a", lines_of(3))
+    lines = tmp_path / "metrics.jsonl"
+    settings = tmp_path / "settings.yaml"
+    settings.write_text(f"archive: [{{prefix: output/}}]\nmetrics: {{log: {lines}}}\n")
+    monkeypatch.chdir(tmp_path)
+    variables = {**s3_environment, **ground.variables(), "SNOWPLOW_POSTHOG_SETTINGS": f"{settings}"}
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    done = CliRunner().invoke(app, ["load", f"{DAY}"], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    transformed, delivered = (json.loads(line) for line in lines.read_text().splitlines())
+    assert (transformed["step"], delivered["step"]) == ("posthog_batches", "posthog_events")
+    assert transformed["run"] == delivered["run"]
+    assert transformed[f"{PREFIX}pending_events"] == 3 and delivered[f"{PREFIX}pending_events"] == 0
+    assert delivered[f"{PREFIX}events_acknowledged_total"] == 3

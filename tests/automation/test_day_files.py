@@ -1,0 +1,29 @@
+"""Of the files that say a day was complete, the newest stays: it has the day's numbers and its schema."""
+
+import time
+
+from snowplow_posthog_dagster.automation.housekeeping import keep_house
+from snowplow_posthog_dagster.loading.measures import newest_day_file
+from tests.ground import DAY, Ground, lines_of
+
+DAY_SECONDS = 86_400.0
+
+
+def keep(ground: Ground, later: float, *, dry_run: bool = False) -> dict[str, int]:
+    return keep_house(ground.load(), dry_run=dry_run, retention_days=30, now=time.time() + later).files
+
+
+def test_earlier_endings_of_a_day_go_after_a_day_and_the_last_one_stays(ground: Ground):
+    for number in range(3):
+        ground.put(f"f{number}", lines_of(2))
+        ground.run()
+    newest = ground.stored("days")
+    assert len(newest) == 3
+    before = newest_day_file(ground.workspace, DAY)
+    assert keep(ground, 0.0) == {}, "they are young"
+    assert keep(ground, 2 * DAY_SECONDS, dry_run=True) == {"day_files": 2}
+    assert len(ground.stored("days")) == 3
+    assert keep(ground, 2 * DAY_SECONDS) == {"day_files": 2}
+    assert len(ground.stored("days")) == 1
+    assert ground.is_closed()
+    assert newest_day_file(ground.workspace, DAY) == before
