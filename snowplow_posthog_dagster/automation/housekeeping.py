@@ -89,7 +89,9 @@ def keep_house(load: DayLoad, *, dry_run: bool, retention_days: int, now: float 
 
 def _delete_superseded(load: DayLoad, report: Housekeeping, *, oldest: float, dry_run: bool) -> None:
     """What was written at earlier endings of the day: a live day ends some 300 times, with 15 KB each."""
-    written = sorted(load.workspace.bucket.listing(load.workspace.folder("days", load.day)), key=lambda one: one.modified)
+    written = sorted(
+        load.workspace.bucket.listing(load.workspace.folder("days", load.day)), key=lambda one: one.modified
+    )
     _delete(load, "day_files", [one for one in written[:-1] if one.modified < oldest], report, dry_run=dry_run)
 
 
