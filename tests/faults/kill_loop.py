@@ -217,22 +217,24 @@ class KillLoop:
         return truth
 
     def _kill_until_done(self, load: Load, kills: int) -> None:
-        for _ in range(60):
+        for number in range(60):
             run = Run(load)
             try:
-                if self._attempt(run, kill=len(self.verdict.kills) < kills):
+                if self._attempt(run, kill=len(self.verdict.kills) < kills, first=number == 0):
                     return
             finally:
                 run.end()
         raise AssertionError(f"{load.day} is not done after 60 runs")
 
-    def _attempt(self, run: Run, *, kill: bool) -> bool:
-        """One run, killed or not; whether it closed the day."""
+    def _attempt(self, run: Run, *, kill: bool, first: bool) -> bool:
+        """One run, killed or not; whether it closed the day. The first one of a day loses a pool worker as well."""
         killed = False
         while (said := run.listen(120)) not in {"ended", ""}:
             if said == "done":
                 return run.process.wait() == 0
-            if said in {"transform", "deliver"} and kill and not killed:
+            if said == "transform" and kill and first:
+                self._kill_pool_worker(run)
+            elif said in {"transform", "deliver"} and kill and not killed:
                 killed = self._kill(run, said)
                 if killed and self.verdict.kills[-1].victim != "pool worker":
                     self.verdict.kills[-1].gone_after = run.gone(10)
@@ -256,6 +258,19 @@ class KillLoop:
             self.verdict.kills.append(Kill(at, kind, phase))
             return True
         return False
+
+    def _kill_pool_worker(self, run: Run) -> None:
+        """Kill a worker while the pool works. Later runs of a day have little or nothing to transform, and no pool."""
+        deadline = time.monotonic() + 20
+        while run.victim("pool worker") is None and time.monotonic() < deadline:
+            time.sleep(0.05)
+        time.sleep(self.chance.uniform(0.0, 1.0))
+        pid = run.victim("pool worker")
+        if pid is not None:
+            at = time.time()
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+                self.verdict.kills.append(Kill(at, "pool worker", "transform"))
 
     def _expect(self, load: Load, truth: Path) -> None:
         """What must arrive of a day: the mapping of its objects, held to what the generator knows."""

@@ -16,4 +16,5 @@ def test_runs_that_are_killed_at_random_moments_lose_and_double_nothing() -> Non
     assert verdict.problems == []
     assert len(verdict.kills) == KILLS
     victims = {(kill.victim, kill.phase) for kill in verdict.kills}
-    assert len(victims) >= 4, "the random moments meet run worker, step and pool worker, in transform and delivery"
+    assert len(victims) >= 4, "the random moments meet transform and delivery"
+    assert {victim for victim, _ in victims} == {"run worker", "step", "pool worker"}
