@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from snowplow_posthog_dagster.errors import SettingsError, SupersededObjectError
 from snowplow_posthog_dagster.storage.inflate import CHUNK_BYTES, inflate
 from snowplow_posthog_dagster.storage.s3 import Bucket, Listed
+from snowplow_posthog_dagster.storage.uncollected import uncollected
 
 _LISTING_THREADS = 12
 _KEYS_PER_ANSWER = 1_000
@@ -133,6 +134,7 @@ class Archive:
             raise SettingsError(f"{day} lies in several archive entries ({prefixes}); mark one as `preferred: true`")
         return found[0]
 
+    @uncollected()
     def list_day(self, day: dt.date, hours: Iterable[int] | None = None) -> list[ArchiveObject]:
         """List the data objects of a day, or of some of its hours, oldest hour first.
 

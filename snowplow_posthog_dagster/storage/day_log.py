@@ -19,6 +19,7 @@ from typing import Self
 from snowplow_posthog_dagster.errors import GoneObjectError, SnowplowPostHogError, StorageUnavailableError
 from snowplow_posthog_dagster.storage.entries import Delivered, Entry, entry_of, line_of
 from snowplow_posthog_dagster.storage.state import DayState, fold
+from snowplow_posthog_dagster.storage.uncollected import uncollected
 from snowplow_posthog_dagster.storage.workspace import Workspace, digest, packed, timestamp_name
 
 COMPACT_ABOVE = 16
@@ -65,6 +66,7 @@ class DayLog:
             f"the log of {self.day} changes faster than it can be read; try again when fewer runs work on this day"
         )
 
+    @uncollected()
     def _union(self, names: Sequence[str]) -> list[Entry]:
         self._fetch([name for name in names if name not in self._parsed])
         self._parsed = {name: self._parsed[name] for name in names}
@@ -78,6 +80,7 @@ class DayLog:
         """The state of the day."""
         return self.state_of(*self.snapshot())
 
+    @uncollected()
     def state_of(self, names: list[str], entries: Iterable[Entry]) -> DayState:
         """The state that a snapshot means; as long as no segment comes or goes it is not worked out again."""
         known, state = self._folded

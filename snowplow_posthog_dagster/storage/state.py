@@ -35,6 +35,7 @@ from snowplow_posthog_dagster.storage.entries import (
     line_of,
 )
 from snowplow_posthog_dagster.storage.ranges import Ranges
+from snowplow_posthog_dagster.storage.uncollected import uncollected
 
 ACKNOWLEDGED = "acknowledged"
 REFUSED = "refused"
@@ -163,6 +164,7 @@ class DayState:
         return self._counts
 
     @cached_property
+    @uncollected()
     def _counts(self) -> Counts:
         return Counts.total(state.counts() for state in self.objects.values())
 
