@@ -194,6 +194,7 @@ class ChecksSection(Section):
     repeat_share: float = Field(0.05, ge=0, le=1)
     latency_minutes: float = Field(120.0, gt=0)
     server_errors: int = Field(3, ge=1)
+    server_error_minutes: float = Field(5.0, gt=0)
     complete_by_hour: int = Field(3, ge=0, le=23)
     schema_days: int = Field(7, ge=1, le=60)
     schema_new_share: float = Field(0.0001, ge=0, le=1)
@@ -201,10 +202,7 @@ class ChecksSection(Section):
 
 
 class MetricsSection(Section):
-    """`snowplow-posthog metrics` and the lines of runs; all off. `log` is a file, or `stderr`: a JSON line per step.
-
-    Counters begin with the days of `since` (all, if empty); the last `days` have numbers of their own.
-    """
+    """All off. `log`: a JSON line per step, to a file or `stderr`; `since`: first day counted; `days`: shown singly."""
 
     port: int | None = Field(None, ge=0, le=65535)
     address: str = "127.0.0.1"

@@ -22,7 +22,7 @@ from snowplow_posthog_dagster.loading.day import DayLoad
 from snowplow_posthog_dagster.loading.measures import newest_day_file, schema_now
 from snowplow_posthog_dagster.loading.reports import StepReport
 from snowplow_posthog_dagster.loading.schema_profile import Drift, drift
-from snowplow_posthog_dagster.loading.server_errors import WINDOW, errors_around
+from snowplow_posthog_dagster.loading.server_errors import errors_around
 from snowplow_posthog_dagster.settings import ChecksSection
 from snowplow_posthog_dagster.storage.state import DayState
 from snowplow_posthog_dagster.storage.workspace import Workspace
@@ -60,8 +60,8 @@ class Verdict(NamedTuple):
 class DayFacts(NamedTuple):
     """What the checks look at. `hours` are the hours with files, None when the layout has no hours.
 
-    `errors` are the most 5xx answers within five minutes, `usual` the records of the same weekday in earlier weeks,
-    `writer` the writer of this run's log entries, `now` UTC.
+    `errors` are the most 5xx answers within the settings' minutes, `usual` the records of the same weekday in earlier
+    weeks, `writer` the writer of this run's log entries, `now` UTC.
     """
 
     day: dt.date
@@ -275,9 +275,14 @@ def _errors(facts: DayFacts, limits: ChecksSection) -> Verdict:
 def judge_errors(errors: int, limits: ChecksSection) -> Verdict:
     """Whether PostHog answered 5xx so often within five minutes; judged while a delivery runs, too."""
     good = errors < limits.server_errors
-    words = f"PostHog answered {errors} times with a server error (5xx) within five minutes"
+    words = f"PostHog answered {errors} times with a server error (5xx) within {limits.server_error_minutes:g} minutes"
     cure = ": look at PostHog's status page; everything was or will be sent again" if not good else ""
     return Verdict("posthog_errors", good, words + cure, {"server_errors": errors})
+
+
+def error_window(limits: ChecksSection) -> dt.timedelta:
+    """Within how long so many server errors are too many."""
+    return dt.timedelta(minutes=limits.server_error_minutes)
 
 
 def _reconciled(facts: DayFacts) -> Verdict:
@@ -347,12 +352,11 @@ def schema_drift(
 def judge_run(load: DayLoad, state: DayState, report: StepReport, limits: ChecksSection) -> list[Verdict]:
     """All verdicts about the day of a run that has just delivered."""
     now = dt.datetime.now(dt.UTC)
-    began = now - dt.timedelta(seconds=report.seconds)
     facts = DayFacts(
         day=load.day,
         state=state,
         hours=hours_with_files(state),
-        errors=errors_around(load.workspace, load.day, state, load.writer, since=began - WINDOW),
+        errors=errors_around(load.workspace, load.day, state, load.writer, error_window(limits)),
         usual=usual_records(load.workspace, load.day),
         writer=load.writer,
         now=now,

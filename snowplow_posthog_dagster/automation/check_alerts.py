@@ -16,8 +16,6 @@ from snowplow_posthog_dagster.automation.failures import channels_of
 
 _EVALUATIONS = 500
 _OF_THE_TARGET = {"posthog_errors"}
-_QUIET_SECONDS = 300.0
-"""A check of the target passes again only after so long: a run that ends a second later knows less."""
 
 # The first thing to do, short enough for a message at night; the runbook's chapter has the rest.
 _NEXT_STEPS = {
@@ -87,7 +85,10 @@ def _evaluations(instance: dg.DagsterInstance, key: dg.AssetCheckKey, after: int
 def _tell_once(
     memory: AlertMemory, graph: Graph, key: dg.AssetCheckKey, channels: list[str], new: list[Evaluation], now: float
 ) -> int:
-    """The same for a check that speaks of the target and not of a day: one message, however many days meet it."""
+    """The same for a check that speaks of the target and not of a day: one message, however many days meet it.
+
+    It is over when a run passes and the window of its errors has gone by: a run a moment later may know less.
+    """
     section, asset = graph.settings.file.alerts, key.asset_key.to_user_string()
     name = f"check|{asset}|{key.name}|"
     known = memory.open.get(name)
@@ -101,8 +102,9 @@ def _tell_once(
         memory.say(channels, text, now=now, fallback=section.default_channel)
         memory.open[name] = OpenAlert("check", asset, [""], channels, now, now, check=key.name)
         return 1
-    elif new and known and now - known.last_failed >= _QUIET_SECONDS:
-        text = f":large_green_circle: check *{key.name}* of {asset} passes again"
+    elif new and known and now - known.last_failed >= graph.settings.file.checks.server_error_minutes * 60:
+        which = days([one.partition for one in new])
+        text = f":large_green_circle: check *{key.name}* of {asset} passes again for {which}"
         memory.say(channels, text, now=now, fallback=section.default_channel)
         del memory.open[name]
     return 0

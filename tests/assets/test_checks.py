@@ -13,6 +13,7 @@ from snowplow_posthog_dagster.assets.checks import (
     check_evaluation,
     check_results,
     check_specs,
+    error_window,
     hours_with_files,
     judge_completeness,
     judge_day,
@@ -77,7 +78,7 @@ def verdicts(
     **limits: float,
 ) -> dict[str, Verdict]:
     state = fold(entries)
-    errors = most_within(error_times(state))
+    errors = most_within(error_times(state), error_window(ChecksSection(**limits)))
     facts = DayFacts(day, state, hours_with_files(state), errors, list(usual), "w", now)
     return {verdict.check: verdict for verdict in judge_day(facts, ChecksSection(**limits))}
 
@@ -184,6 +185,7 @@ def test_three_server_errors_within_five_minutes_warn_whoever_met_them():
     assert not verdicts([posted("w", 1), posted("v", 2), posted("u", 3)])["posthog_errors"].passed
     assert verdicts([posted("w", 1, 2)])["posthog_errors"].passed
     assert not verdicts([posted("w", 1, 2)], server_errors=2)["posthog_errors"].passed
+    assert not verdicts([posted("w", 1, 3, 6.5)], server_error_minutes=6)["posthog_errors"].passed
 
 
 def test_a_broken_object_is_named_with_what_to_do():

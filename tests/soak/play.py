@@ -102,6 +102,7 @@ class Soak:
         else:
             home.settings(
                 alerts={**alerts, "seconds": 5}, automation=QUICK, delivery={"retry_seconds_per_body": 12.0},
+                checks={"server_error_minutes": 0.5},
             )  # fmt: skip
             home.instance_settings(
                 lambda content: content["run_monitoring"].update(
