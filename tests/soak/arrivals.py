@@ -152,12 +152,14 @@ class Arrivals:
     def land(self) -> str:
         """One arrival: mostly a new file; some late, some twice, some written over. Says which."""
         kind = self._chance.choices(["new", "late", "repeated", "overwritten"], [7, 1, 1, 1])[0]
-        made = self.next()
         if kind == "repeated" and self._plain:
             key, earlier = self._chance.choice(self._plain)
             # The same bytes under another name are other records of the same events.
             self.put(key.replace(".gz", f"-again-{next(self._seeds)}.gz"), earlier)
-        elif kind == "overwritten" and self._plain:
+            return kind
+        # Every object of the pool lands: the next one may repeat a record of it.
+        made = self.next()
+        if kind == "overwritten" and self._plain:
             key, earlier = self._plain.pop()
             self.put(key, Made(key, earlier.body + made.body, earlier.uuids | made.uuids, made.dead_letters))
         else:
