@@ -100,11 +100,10 @@ def _tell_once(
         link, chapter = _link(graph, key.asset_key), key.name.replace("_", "-")
         text = message(headline, bad[-1].words, _next_step(key.name), chapter=chapter, link=link)
         memory.say(channels, text, now=now, fallback=section.default_channel)
-        memory.open[name] = OpenAlert("check", asset, [""], channels, now, now, check=key.name)
+        memory.open[name] = OpenAlert("check", asset, [bad[-1].partition], channels, now, now, check=key.name)
         return 1
     elif new and known and now - known.last_failed >= graph.settings.file.checks.server_error_minutes * 60:
-        which = days([one.partition for one in new])
-        text = f":large_green_circle: check *{key.name}* of {asset} passes again for {which}"
+        text = f":large_green_circle: check *{key.name}* of {asset} passes again for {days(known.partitions)}"
         memory.say(channels, text, now=now, fallback=section.default_channel)
         del memory.open[name]
     return 0

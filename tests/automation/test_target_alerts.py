@@ -77,8 +77,8 @@ def test_a_quiet_run_a_moment_later_is_no_end_and_no_new_beginning(desk: Desk):
 def test_five_quiet_minutes_end_it_and_the_next_time_is_told_again(desk: Desk):
     desk.run("2022-01-03", errors=3)
     desk.watch()
-    desk.run("2022-01-03", errors=0)
-    assert "passes again" in desk.watch(later=400)[-1]
+    desk.run("2022-01-02", errors=0)
+    assert "passes again for 2022-01-03" in desk.watch(later=400)[-1], "the day that was told of"
     desk.run("2022-01-04", errors=3)
     assert "fails for 2022-01-04" in desk.watch(later=900)[-1]
     assert len(desk.slack.texts()) == 3
