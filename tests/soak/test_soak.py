@@ -27,7 +27,7 @@ def test_what_is_missing_unasked_for_or_said_twice_is_a_problem() -> None:
     story = Story(slack)
     story.expect("fails", "2022-06-06")
     story.expect("passes again")
-    slack.messages = [{"text": "check fails for 2022-06-06"}, {"text": "check fails for 2022-06-06"}]
+    slack.messages = [{"channel": "data", "text": "check fails for 2022-06-06"}] * 2
     assert story.problems() == [
         "unexpected message: check fails for 2022-06-06",
         "no message with ('passes again',)",
