@@ -16,7 +16,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # --no-deps: the lock is complete, and older pips refuse `gql[requests]` although gql is pinned with its hashes.
 INSTALL := $(PIP) install --no-deps --require-hashes --only-binary :all:
 # What `make test` leaves to `make test-all`: seconds to minutes each, or in need of a server.
-SLOW := slow or ceph or postgres or browser or clickhouse or containers
+SLOW := slow or long or ceph or postgres or browser or clickhouse or containers
 PYTEST := $(BIN)/python -m pytest
 
 .PHONY: help

@@ -197,7 +197,8 @@ def test_sending_stops_while_the_log_cannot_be_written(world: World, troubled: D
     thread, outcome = in_thread(lambda: world.deliver(load=troubled, pacer=Pace(4000)))
     time.sleep(9)
     sent = world.posthog.progress()["received"]
-    assert sent <= 4000 * 6 + 2 * 2000, "five seconds' worth, and what was in flight"
+    # The five seconds begin with the first answer, which a busy machine gives a second or two after the first body.
+    assert sent <= 4000 * 7 + 2 * 2000, "five seconds' worth, and what was in flight"
     time.sleep(1.5)
     assert world.posthog.progress()["received"] == sent
     TroubledBucket.trouble = None
