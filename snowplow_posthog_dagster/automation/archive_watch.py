@@ -142,7 +142,7 @@ class ArchiveWatch:
         days = [today - dt.timedelta(days=back) for back in range(look_back_days, -1, -1)]
         days = [day for day in days if day >= first_day and (last_day is None or day <= last_day)]
         self._forget_all_but(days)
-        live = [day for day in days if day == today or day >= started.date() + dt.timedelta(days=1)]
+        live = [day for day in days if day >= min(today, started.date())]
         fresh = self._fresh_hours(now, live)
         self._list(fresh, now)
         loaded = {day: self._was_loaded(day, deadline) for day in reversed(days) if day not in live}
