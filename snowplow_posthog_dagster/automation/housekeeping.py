@@ -89,10 +89,11 @@ def keep_house(load: DayLoad, *, dry_run: bool, retention_days: int, now: float 
 
 def _delete_superseded(load: DayLoad, report: Housekeeping, *, oldest: float, dry_run: bool) -> None:
     """What was written at earlier endings of the day: a live day ends some 300 times, with 15 KB each."""
-    written = sorted(
-        load.workspace.bucket.listing(load.workspace.folder("days", load.day)), key=lambda one: one.modified
-    )
-    _delete(load, "day_files", [one for one in written[:-1] if one.modified < oldest], report, dry_run=dry_run)
+    written = list(load.workspace.bucket.listing(load.workspace.folder("days", load.day)))
+    # S3 keeps whole seconds: of two files of the newest second both stay.
+    newest = max((one.modified for one in written), default=0.0)
+    earlier = [one for one in written if one.modified < min(newest, oldest)]
+    _delete(load, "day_files", earlier, report, dry_run=dry_run)
 
 
 def _reconciled(state: DayState) -> bool:
