@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from snowplow_posthog_dagster.errors import SettingsError
 from snowplow_posthog_dagster.mapping.settings import MappingSettings
+from snowplow_posthog_dagster.setting_types import Date, ProxyAddress, Secret, Text, no_blank
 from snowplow_posthog_dagster.storage.archive import ArchiveEntry, check_entries
 from snowplow_posthog_dagster.storage.target import TargetIdentity, key_fingerprint, normalised_host
 
@@ -28,18 +29,6 @@ CLOUD_EVENTS_PER_SECOND = 2_000
 """PostHog asks importers to stay "below a few thousand events per second across all workers"."""
 
 _CLOUD_HOSTS = ("posthog.com",)
-
-
-def _no_blank(value: Any) -> Any:
-    """Kubernetes secrets and shells leave blanks and newlines around values; an empty one is a missing one."""
-    if isinstance(value, str):
-        value = value.strip()
-    return value or None
-
-
-Text = Annotated[str | None, BeforeValidator(_no_blank)]
-Secret = Annotated[SecretStr | None, BeforeValidator(_no_blank)]
-Date = Annotated[dt.date | None, BeforeValidator(_no_blank)]
 
 
 class Environment(BaseSettings):
@@ -56,7 +45,7 @@ class Environment(BaseSettings):
     posthog_personal_api_key: Secret = None
     posthog_project_id: Text = None
     posthog_expected_project: Text = None
-    posthog_target: Annotated[str, BeforeValidator(lambda value: _no_blank(value) or "default")] = "default"
+    posthog_target: Annotated[str, BeforeValidator(lambda value: no_blank(value) or "default")] = "default"
     posthog_backfill_start_date: Date = None
     posthog_backfill_end_date: Date = None
     slack_bot_token: Secret = None
@@ -92,7 +81,7 @@ class S3Section(Section):
     max_attempts: int = Field(5, ge=1, le=20)
     addressing_style: Literal["auto", "path", "virtual"] = "auto"
     ca_bundle: str | None = None
-    proxy: str | None = None
+    proxy: ProxyAddress = None
 
 
 class WorkspaceSection(Section):
@@ -132,7 +121,7 @@ class DeliverySection(Section):
     retry_seconds_per_run: float = Field(3600.0, gt=0)
     max_refused_share: float = Field(0.01, ge=0, le=1)
     ca_bundle: str | None = None
-    proxy: str | None = None
+    proxy: ProxyAddress = None
     production: bool = False
     require_region: Literal["us", "eu"] | None = None
 

@@ -135,6 +135,17 @@ def test_a_wrong_settings_file_is_named_with_the_place(tmp_path: Path, content: 
     assert "settings.yaml" in str(caught.value)
 
 
+@pytest.mark.parametrize("section", ["s3", "delivery"])
+def test_a_proxy_with_a_password_is_refused_without_showing_it(tmp_path: Path, section: str) -> None:
+    file = tmp_path / "settings.yaml"
+    file.write_text(f"{section}: {{proxy: 'http://anna:open-sesame@proxy.example:3128'}}")
+    with pytest.raises(SettingsError, match=f"{section}.proxy: .*Dagster's UI shows") as caught:
+        load_file(str(file))
+    assert "sesame" not in str(caught.value)
+    file.write_text(f"{section}: {{proxy: 'http://proxy.example:3128'}}")
+    load_file(str(file))
+
+
 def test_a_settings_file_that_is_not_there_is_named() -> None:
     with pytest.raises(SettingsError, match="cannot be read"):
         load_file("/nowhere/settings.yaml")

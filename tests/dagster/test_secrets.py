@@ -139,7 +139,7 @@ def failing_commands(home: Home) -> dict[str, bytes]:
             {"POSTHOG_PROJECT_API_KEY": OTHERS["a personal key in the wrong place"]},
             False,
         ),
-        "proxy that is down": (
+        "proxy with a password": (
             ("snowplow-posthog", "load", REFUSED, "--now"),
             {"SNOWPLOW_POSTHOG_SETTINGS": str(settings)},
             False,
