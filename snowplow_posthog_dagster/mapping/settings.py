@@ -95,7 +95,7 @@ RESERVED_RULES = frozenset({"page_ping", "sample", "forgotten"})
 class Section(BaseModel):
     """A part of the settings; an unknown name in it is an error."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class EventSettings(Section):

@@ -4,6 +4,10 @@
 for a security review: every column and every kind of entity, under which name it leaves, and by which rule.
 """
 
+import ast
+import inspect
+import itertools
+import textwrap
 from collections.abc import Iterable
 from typing import NamedTuple, get_args, get_origin
 
@@ -299,15 +303,34 @@ def _column_lines() -> Iterable[tuple[str, ...]]:
 
 
 def _setting_lines(model: type[BaseModel], prefix: str) -> Iterable[tuple[str, ...]]:
+    texts = _texts_below_fields(model)
     for name, field in model.model_fields.items():
         inner = _section_of(field)
         if inner is None:
-            yield f"`{prefix}{name}`", f"`{_default(field)}`", " ".join((field.description or "").split())
+            yield f"`{prefix}{name}`", f"`{_default(field)}`", texts.get(name, "")
         else:
             marker = "[]" if get_origin(field.annotation) in {tuple, dict} else ""
-            if field.description:
-                yield f"`{prefix}{name}`", "", " ".join(field.description.split())
+            if name in texts:
+                yield f"`{prefix}{name}`", "", texts[name]
             yield from _setting_lines(inner, f"{prefix}{name}{marker}.")
+
+
+def _texts_below_fields(model: type[BaseModel]) -> dict[str, str]:
+    """What stands in the source below each field.
+
+    pydantic would read it at every import (`use_attribute_docstrings`): 30 ms of each process, for this page alone.
+    """
+    (definition,) = ast.parse(textwrap.dedent(inspect.getsource(model))).body
+    below = itertools.pairwise(definition.body) if isinstance(definition, ast.ClassDef) else ()
+    return {
+        field.target.id: " ".join(text.value.value.split())
+        for field, text in below
+        if isinstance(field, ast.AnnAssign)
+        and isinstance(field.target, ast.Name)
+        and isinstance(text, ast.Expr)
+        and isinstance(text.value, ast.Constant)
+        and isinstance(text.value.value, str)
+    }
 
 
 def _section_of(field: FieldInfo) -> type[Section] | None:
