@@ -14,7 +14,7 @@ from benchmarks.servers import WORKSPACE_BUCKET
 from benchmarks.workload import MANY, WORKLOADS, Workload, make
 from snowplow_posthog_dagster.loading.blueprint import Blueprint, Task, blueprint_codec, handful_codec
 from snowplow_posthog_dagster.loading.transform import TransformOptions
-from snowplow_posthog_dagster.loading.workers import MEMORY
+from snowplow_posthog_dagster.loading.workers import WORKER_ENVIRONMENT
 from snowplow_posthog_dagster.mapping.settings import MappingSettings
 from snowplow_posthog_dagster.snowplow.lines import MAX_RECORD_BYTES
 from snowplow_posthog_dagster.storage.archive import Archive, ArchiveEntry
@@ -61,7 +61,7 @@ def peak_megabytes(environment: dict[str, str], workspace_prefix: str) -> tuple[
         [sys.executable, "-m", "snowplow_posthog_dagster.loading.worker", str(os.getpid())],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        env={**MEMORY, **os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        env={**WORKER_ENVIRONMENT, **os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
     )
     assert worker.stdin is not None
     assert worker.stdout is not None

@@ -3,9 +3,12 @@
 python -m benchmarks.start
 """
 
+import os
 import resource
 import subprocess
 import sys
+
+from snowplow_posthog_dagster.loading.workers import WORKER_ENVIRONMENT
 
 PROGRAM = """
 from snowplow_posthog_dagster.loading import worker
@@ -19,7 +22,7 @@ Mapper(MappingSettings())
 
 def main() -> None:
     """Measure and print."""
-    subprocess.run([sys.executable, "-c", PROGRAM], check=True)
+    subprocess.run([sys.executable, "-c", PROGRAM], check=True, env={**WORKER_ENVIRONMENT, **os.environ})
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     print(usage.ru_utime + usage.ru_stime)
 
