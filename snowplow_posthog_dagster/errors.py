@@ -86,6 +86,10 @@ class BrokenObjectError(ObjectError):
     """The bytes of the object cannot be read to the end (truncated, corrupt, too large)."""
 
 
+class UnreadObjectError(ObjectError):
+    """The transfer of the object was refused or cut; the next try may succeed."""
+
+
 class SupersededObjectError(ObjectError):
     """The key holds other bytes than the ones that were listed."""
 

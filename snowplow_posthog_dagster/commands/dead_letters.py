@@ -20,7 +20,7 @@ from snowplow_posthog_dagster.commands.days import (
     operated_day,
     the_workspace,
 )
-from snowplow_posthog_dagster.commands.terminal import announce_sending, friendly_errors, out, settings
+from snowplow_posthog_dagster.commands.terminal import announce_sending, friendly_errors, out, plain, settings
 from snowplow_posthog_dagster.loading.replay import Replay, batches_to_send
 from snowplow_posthog_dagster.loading.setup import mapper_of
 from snowplow_posthog_dagster.storage.day_log import DayLog
@@ -57,7 +57,7 @@ def list_(
                 (f"{day}", letter.stage, letter.reason) for letter in _letters(workspace, f"{day}", stage, reason)
             )
     for (name, found_stage, words), number in sorted(counts.items(), key=lambda item: (item[0][:2], -item[1])):
-        table.add_row(name, found_stage, f"{number:,}", _plain(words[:_LONG]))
+        table.add_row(name, found_stage, f"{number:,}", plain(words[:_LONG]))
     out.print(table if counts else "No dead letters.")
 
 
@@ -72,8 +72,8 @@ def show(
     current = settings()
     with friendly_errors():
         for letter in itertools.islice(_letters(the_workspace(current), day, stage, reason), limit):
-            out.rule(f"{letter.key} {'record' if letter.stage == TRANSFORM else 'event'} {letter.number}")
-            out.print(_plain(letter.reason))
+            out.rule(f"{plain(letter.key)} {'record' if letter.stage == TRANSFORM else 'event'} {letter.number}")
+            out.print(plain(letter.reason))
             out.print(JSON.from_data(letter.content))
 
 
@@ -98,9 +98,9 @@ def replay(day: Day, stage: Stage = None, reason: Reason = "", now: Now = False,
             sent = deliver(load, current, batches_to_send(load.log.state(), letters))
     out.print(report.summary())
     for words, number in report.still_dead.most_common(10):
-        out.print(f"  still dead, {number:,}: {_plain(words)}")
+        out.print(f"  still dead, {number:,}: {plain(words)}")
     for key, why in report.unreadable.items():
-        out.print(f"  [bold yellow]cannot be read any more[/]: {key}: {_plain(why)}")
+        out.print(f"  [bold yellow]cannot be read any more[/]: {plain(key)}: {plain(why)}")
     closed = "closed" if sent.closed else "open"
     out.print(f"{sent.events:,} events acknowledged in {sent.posts:,} posts; the day is {closed}.")
 
@@ -110,7 +110,3 @@ def _letters(workspace: Workspace, day: str, stage: str | None, reason: str) -> 
         raise typer.BadParameter(f"--stage is {TRANSFORM} or {DELIVERY}, not {stage!r}")
     chosen = a_day(day)
     return counted_letters(workspace, chosen, DayLog(workspace, chosen).state(), stage=stage, reason=reason)
-
-
-def _plain(text: str) -> str:
-    return text.replace("[", r"\[")

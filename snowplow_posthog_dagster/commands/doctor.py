@@ -17,7 +17,7 @@ import typer
 import urllib3
 from botocore.exceptions import ClientError
 
-from snowplow_posthog_dagster.commands.terminal import announce_sending, err, out, settings
+from snowplow_posthog_dagster.commands.terminal import announce_sending, err, out, plain, settings
 from snowplow_posthog_dagster.errors import SettingsError, SnowplowPostHogError
 from snowplow_posthog_dagster.loading.setup import archive_of, connection_of, mapper_of, query_client_of, workspace_of
 from snowplow_posthog_dagster.posthog.query import application_host, quoted
@@ -50,9 +50,9 @@ def doctor(
 
 def _passes(name: str, check: Check, current: Settings) -> bool:
     try:
-        out.print(f"[green]ok[/]    {name}: {check(current)}")
+        out.print(f"[green]ok[/]    {name}: {plain(check(current))}")
     except SnowplowPostHogError as error:
-        out.print(f"[bold red]fails[/] {name}: {error}")
+        out.print(f"[bold red]fails[/] {name}: {plain(str(error))}")
         return False
     return True
 

@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 
 from snowplow_posthog_dagster.commands.preview import records_at
-from snowplow_posthog_dagster.commands.terminal import err, forgotten_people, friendly_errors, out, settings
+from snowplow_posthog_dagster.commands.terminal import err, forgotten_people, friendly_errors, out, plain, settings
 from snowplow_posthog_dagster.errors import SettingsError
 from snowplow_posthog_dagster.mapping import table as mapping_table
 from snowplow_posthog_dagster.mapping.difference import Difference, compare
@@ -50,7 +50,7 @@ def _list(current: Settings, *, as_json: bool) -> None:
     for name in ("source", "in PostHog", "rule"):
         table.add_column(name, overflow="fold")
     for row in rows:
-        table.add_row(*(_plain(cell) for cell in row))
+        table.add_row(*(plain(cell) for cell in row))
     out.print(table)
 
 
@@ -90,8 +90,4 @@ def _show(found: Difference, other: Path) -> None:
 
 def _example(value: Any) -> str:
     text = "-" if value is None else value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return _plain(text if len(text) <= _EXAMPLE_LENGTH else text[:_EXAMPLE_LENGTH] + "...")
-
-
-def _plain(text: str) -> str:
-    return text.replace("[", r"\[")
+    return plain(text if len(text) <= _EXAMPLE_LENGTH else text[:_EXAMPLE_LENGTH] + "...")

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from snowplow_posthog_dagster.commands.days import Day, a_day, me, the_workspace
-from snowplow_posthog_dagster.commands.terminal import friendly_errors, out, settings
+from snowplow_posthog_dagster.commands.terminal import friendly_errors, out, plain, settings
 from snowplow_posthog_dagster.errors import SettingsError
 from snowplow_posthog_dagster.loading.setup import archive_of, connection_of
 from snowplow_posthog_dagster.settings import Settings
@@ -64,7 +64,7 @@ def _write(day: str, key: str, make: Callable[[ObjectState], Entry]) -> None:
         known = _find(current, log, key)
         entry = make(known)
         log.write([entry], writer="operator")
-        out.print(f"{type(entry).__name__.lower()} written for {known.key or known.object_id}")
+        out.print(f"{type(entry).__name__.lower()} written for {plain(known.key or known.object_id)}")
 
 
 def _find(current: Settings, log: DayLog, key: str) -> ObjectState:
@@ -134,7 +134,7 @@ def acknowledge_check(
             raise SettingsError(f"--until {last} has passed")
         entry = CheckAcknowledged(check=check, reason=reason, until=f"{last}", by=me(), at=timestamp_text())
         DayLog(the_workspace(current), a_day(day)).write([entry], writer="operator")
-    out.print(f"{check} of {day} is accepted until {last}: {reason}")
+    out.print(f"{check} of {day} is accepted until {last}: {plain(reason)}")
 
 
 def _checks() -> list[str]:

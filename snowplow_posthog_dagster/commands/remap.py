@@ -6,7 +6,7 @@ import typer
 from rich.table import Table
 
 from snowplow_posthog_dagster.commands.days import From, Now, To, Yes, days_between, me, operated_day
-from snowplow_posthog_dagster.commands.terminal import announce_sending, friendly_errors, out, settings
+from snowplow_posthog_dagster.commands.terminal import announce_sending, friendly_errors, out, plain, settings
 from snowplow_posthog_dagster.loading import remap as remapping
 from snowplow_posthog_dagster.loading.remap import RemapPlan
 from snowplow_posthog_dagster.loading.setup import mapper_of
@@ -54,7 +54,7 @@ def remap(
     out.print(_table(rows, dry_run=dry_run))
     for name, made in rows:
         for key in made.missing:
-            out.print(f"[bold red]{name} cannot be remapped[/]: the archive no longer has {key}")
+            out.print(f"[bold red]{name} cannot be remapped[/]: the archive no longer has {plain(key)}")
         if dry_run and made.staying_unknown:
             out.print(f"{name}: the batches of {made.staying_unknown:,} events are purged; how many stay is not known")
     if dry_run:

@@ -16,7 +16,7 @@ from rich.table import Table
 
 from snowplow_posthog_dagster import __version__
 from snowplow_posthog_dagster.commands.days import logged_days, the_workspace
-from snowplow_posthog_dagster.commands.terminal import counts_table, friendly_errors, out, settings
+from snowplow_posthog_dagster.commands.terminal import counts_table, friendly_errors, out, plain, settings
 from snowplow_posthog_dagster.settings import Settings
 from snowplow_posthog_dagster.storage.counts import Counts
 from snowplow_posthog_dagster.storage.day_log import DayLog
@@ -61,7 +61,7 @@ def _show(workspace: Workspace, states: DayStates) -> None:
     paused = current_pause(workspace)
     if paused:
         until = f" until {paused.until}" if paused.until else ""
-        out.print(f"[bold yellow]{workspace.target} is paused[/] by {paused.by}{until}: {_plain(paused.reason)}")
+        out.print(f"[bold yellow]{workspace.target} is paused[/] by {paused.by}{until}: {plain(paused.reason)}")
     rows = [(f"{day}", state.counts()) for day, state in states]
     total = Counts.total(counts for _, counts in rows)
     out.print(counts_table([*rows, ("all", total)], f"Target {workspace.target}"))
@@ -95,15 +95,15 @@ def _reconciled(state: DayState) -> str:
 
 def _show_exceptions(day: dt.date, state: DayState) -> None:
     for problem in state.problems():
-        out.print(f"[bold red]{day} does not add up[/]: {_plain(problem)}")
+        out.print(f"[bold red]{day} does not add up[/]: {plain(problem)}")
     for entry in state.acknowledged_checks:
-        out.print(f"{day} check {entry.check} accepted by {entry.by} until {entry.until}: {_plain(entry.reason)}")
+        out.print(f"{day} check {entry.check} accepted by {entry.by} until {entry.until}: {plain(entry.reason)}")
     if state.reconciled and state.reconciled[-1].cause:
-        out.print(f"{day} reconciliation: {_plain(state.reconciled[-1].cause)}")
+        out.print(f"{day} reconciliation: {plain(state.reconciled[-1].cause)}")
     for known in state.objects.values():
         if known.status in {"broken", "skipped", "gone", "superseded"}:
             more = f", attempt {known.attempts}, next try {known.next_try}" if known.status == "broken" else ""
-            out.print(f"{day} {known.status}: {known.key} {_plain(known.reason)}{more}")
+            out.print(f"{day} {known.status}: {plain(known.key)} {plain(known.reason)}{more}")
 
 
 def untaken(found: dict[str, DayStates]) -> dict[str, tuple[int, list[str]]]:
@@ -133,7 +133,7 @@ def _show_untaken(apps: dict[str, tuple[int, list[str]]]) -> None:
     for name in ("app_id", "records", "filtered by (a target not named has not read them)"):
         table.add_column(name, justify="right" if name == "records" else "left")
     for app, (count, readers) in apps.items():
-        table.add_row(_plain(app) or "(none)", f"{count:,}", ", ".join(readers))
+        table.add_row(plain(app) or "(none)", f"{count:,}", ", ".join(readers))
     out.print(table)
 
 
@@ -182,9 +182,5 @@ def _delivery_evidence(entry: Posted) -> dict[str, Any]:
         "bytes_sent": entry.bytes,
         "events_acknowledged": entry.events,
         "events_refused": entry.refused,
-        "last_answer_that_was_not_ok": _PERSONAL.sub("<redacted>", entry.last_words[:_WORDS]),
+        "last_answer_that_was_not_ok": _PERSONAL.sub("<redacted>", entry.last_words)[:_WORDS],
     }
-
-
-def _plain(text: str) -> str:
-    return text.replace("[", r"\[")

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from snowplow_posthog_dagster.errors import SnowplowPostHogError
@@ -27,12 +28,13 @@ def friendly_errors() -> Iterator[None]:
     try:
         yield
     except SnowplowPostHogError as error:
-        err.print(f"[bold red]{type(error).__name__}[/]: {_plain(str(error))}")
+        err.print(f"[bold red]{type(error).__name__}[/]: {plain(str(error))}")
         raise typer.Exit(FAILED) from None
 
 
-def _plain(text: str) -> str:
-    return text.replace("[", r"\[")
+def plain(text: str) -> str:
+    """Text of a key, a record or a server, in which a bracket is a bracket and no markup."""
+    return escape(text)
 
 
 def settings() -> Settings:

@@ -7,12 +7,20 @@ there too, never on a command line) and builds its own clients from it.
 import datetime as dt
 import logging
 import threading
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 import msgspec
 
-from snowplow_posthog_dagster.errors import BrokenObjectError, InterruptedRunError, ObjectError, SnowplowPostHogError
+from snowplow_posthog_dagster.errors import (
+    BrokenObjectError,
+    InterruptedRunError,
+    ObjectError,
+    SnowplowPostHogError,
+    StorageUnavailableError,
+    UnreadObjectError,
+)
 from snowplow_posthog_dagster.loading.sources import SnowplowSource, Source, source_for
 from snowplow_posthog_dagster.loading.transform import TransformJob, TransformOptions, failure_entry, transform_object
 from snowplow_posthog_dagster.mapping.mapper import Mapper
@@ -24,6 +32,10 @@ from snowplow_posthog_dagster.storage.suppressed import Suppressed
 from snowplow_posthog_dagster.storage.workspace import Workspace
 
 _log = logging.getLogger(__name__)
+
+_READS = 3
+_PAUSE_SECONDS = 0.5
+_UNREAD_IN_A_ROW = 3
 
 
 @dataclass(frozen=True)
@@ -59,6 +71,7 @@ class Workshop:
     def __init__(self, blueprint: Blueprint) -> None:
         client = connect(blueprint.connection)
         self._blueprint = blueprint
+        self._unread_in_a_row = 0
         workspace_bucket = Bucket(client, blueprint.workspace_bucket, blueprint.put_options)
         workspace = Workspace(workspace_bucket, blueprint.workspace_prefix, blueprint.target)
         secret = blueprint.privacy_secret
@@ -94,25 +107,48 @@ class Workshop:
         """Transform one object. Only errors that concern more than this object are raised.
 
         An error that nobody foresaw breaks the object, with its name in the log, and not the day. Raises
-        InterruptedRunError within a chunk when `stop` is set.
+        InterruptedRunError within a chunk when `stop` is set, and StorageUnavailableError when object after object
+        cannot be read: then it is S3 that is at fault.
         """
         plan = self._blueprint
         found = task.found
         try:
-            source = source_for(
-                found.source, self._mapper_of_now(), found.object_id, f"{plan.day:%Y-%m-%d}", plan.max_record_bytes
-            )
-            if stop is not None:
-                source = _stoppable(source, stop)
-            return transform_object(found, source, self._job, revision=task.revision)
+            done = self._transformed(task, stop)
+        except UnreadObjectError as error:
+            self._unread_in_a_row += 1
+            if self._unread_in_a_row >= _UNREAD_IN_A_ROW:
+                raise StorageUnavailableError(f"{error}; so it was with the {_UNREAD_IN_A_ROW - 1} before") from error
+            failure: ObjectError = BrokenObjectError(f"{error} ({_READS} tries)")
         except ObjectError as error:
-            failure: ObjectError = error
+            failure = error
         except SnowplowPostHogError:
             raise
         except Exception as error:  # noqa: BLE001 - one object is at fault, and says so in the log
             _log.exception("the transform of s3://%s/%s failed unexpectedly", found.bucket, found.key)
             failure = BrokenObjectError(f"unexpected {type(error).__name__}: {error}; the run's log has the traceback")
+        else:
+            self._unread_in_a_row = 0
+            return done
         return failure_entry(found, failure, revision=task.revision, attempts=task.attempts, writer=plan.writer)
+
+    def _transformed(self, task: Task, stop: threading.Event | None) -> Done:
+        """Transform, from the first byte again when the transfer is cut: the same batches go under the same keys."""
+        for attempt in range(1, _READS):
+            try:
+                return self._transformed_once(task, stop)
+            except UnreadObjectError as error:
+                _log.warning("%s; reading it again", error)
+                time.sleep(attempt * _PAUSE_SECONDS)
+        return self._transformed_once(task, stop)
+
+    def _transformed_once(self, task: Task, stop: threading.Event | None) -> Done:
+        plan, found = self._blueprint, task.found
+        source = source_for(
+            found.source, self._mapper_of_now(), found.object_id, f"{plan.day:%Y-%m-%d}", plan.max_record_bytes
+        )
+        if stop is not None:
+            source = _stoppable(source, stop)
+        return transform_object(found, source, self._job, revision=task.revision)
 
 
 def _stoppable(source: Source, stop: threading.Event) -> Source:

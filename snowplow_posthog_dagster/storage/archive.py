@@ -7,6 +7,7 @@ may lie under several prefixes (GitLab rewrote its own twice, to blank columns),
 list says from when until when it holds; a day without an entry, or with two, is an error and not a guess.
 """
 
+import contextlib
 import datetime as dt
 import hashlib
 import itertools
@@ -16,7 +17,12 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from snowplow_posthog_dagster.errors import SettingsError, SupersededObjectError
+from snowplow_posthog_dagster.errors import (
+    SettingsError,
+    StorageUnavailableError,
+    SupersededObjectError,
+    UnreadObjectError,
+)
 from snowplow_posthog_dagster.storage.inflate import CHUNK_BYTES, inflate
 from snowplow_posthog_dagster.storage.s3 import Bucket, Listed
 from snowplow_posthog_dagster.storage.uncollected import uncollected
@@ -26,8 +32,9 @@ _KEYS_PER_ANSWER = 1_000
 _HOUR = re.compile(r"\{HH\}")
 # What lies beside the data: Spark's markers, LZO indexes, manifests, Firehose's own failures.
 _NOT_DATA = re.compile(
-    r"(/|_SUCCESS|_\$folder\$|\.lzo\.index|\.index|manifest|\.manifest|\.crc|\.md5)$|(^|/)processing-failed/|(^|/)[._][^/]*$"
+    r"(/|_SUCCESS|_\$folder\$|\.lzo\.index|\.index|\.manifest|\.crc|\.md5)$|(^|/)manifest$|(^|/)processing-failed/|(^|/)[._][^/]*$"
 )
+_HIDDEN = re.compile(r"(^|/)[._]")
 _FROZEN = frozenset({"GLACIER", "DEEP_ARCHIVE"})
 
 
@@ -109,9 +116,13 @@ def object_id(bucket: str, key: str, etag: str) -> str:
     return hashlib.sha256("\0".join((bucket, key, etag.strip('"'))).encode()).hexdigest()[:32]
 
 
-def is_data(listed: Listed) -> bool:
-    """Whether a listed key can hold records: not empty, no folder, marker, index or manifest."""
-    return listed.size > 0 and not _NOT_DATA.search(listed.key)
+def is_data(listed: Listed, prefix: str = "") -> bool:
+    """Whether a listed key can hold records: not empty, no folder, marker, index or manifest.
+
+    Nor does it lie in a hidden folder below its hour's `prefix`: Spark leaves unfinished files in `_temporary/`.
+    """
+    hidden = _HIDDEN.search(listed.key.removeprefix(prefix)) if prefix else None
+    return listed.size > 0 and not hidden and not _NOT_DATA.search(listed.key)
 
 
 class Archive:
@@ -162,12 +173,12 @@ class Archive:
         return [
             self._object(item, hour, entry.source)
             for item in listed
-            if (hour := hours.get(item.key[:length])) is not None and is_data(item)
+            if (hour := hours.get(item.key[:length])) is not None and is_data(item, item.key[:length])
         ]
 
     def _objects(self, entry: ArchiveEntry, day: dt.date, hour: int | None) -> list[ArchiveObject]:
-        listing = self.bucket.listing(entry.key_prefix(day, hour or 0))
-        return [self._object(item, hour, entry.source) for item in listing if is_data(item)]
+        prefix = entry.key_prefix(day, hour or 0)
+        return [self._object(one, hour, entry.source) for one in self.bucket.listing(prefix) if is_data(one, prefix)]
 
     def _object(self, listed: Listed, hour: int | None, source: str) -> ArchiveObject:
         return ArchiveObject(
@@ -193,12 +204,27 @@ class Archive:
         """Stream the inflated bytes of an object with one GET.
 
         Raises SupersededObjectError when the key holds other bytes than were listed, GoneObjectError when it
-        vanished, BrokenObjectError when its bytes cannot be read to the end.
+        vanished, BrokenObjectError when its bytes make no sense to the end, and UnreadObjectError when the transfer
+        was refused or cut: botocore tries a request again, but never what follows its answer.
         """
-        etag, chunks = self.bucket.stream(found.key, etag=found.etag, chunk_bytes=CHUNK_BYTES)
+        with _unread():
+            etag, chunks = self.bucket.stream(found.key, etag=found.etag, chunk_bytes=CHUNK_BYTES)
         if etag != found.etag:
             raise SupersededObjectError(f"s3://{found.bucket}/{found.key} was overwritten after it was listed")
-        return inflate(chunks, max_bytes=max_bytes)
+        return inflate(_transferred(chunks), max_bytes=max_bytes)
+
+
+@contextlib.contextmanager
+def _unread() -> Iterator[None]:
+    try:
+        yield
+    except StorageUnavailableError as error:
+        raise UnreadObjectError(str(error)) from error
+
+
+def _transferred(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    with _unread():
+        yield from chunks
 
 
 def check_entries(entries: Iterable[ArchiveEntry]) -> list[str]:

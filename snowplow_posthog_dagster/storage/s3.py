@@ -19,7 +19,12 @@ from botocore.exceptions import (
     ProfileNotFound,
 )
 
-from snowplow_posthog_dagster.errors import GoneObjectError, SettingsError, StorageUnavailableError
+from snowplow_posthog_dagster.errors import (
+    BrokenObjectError,
+    GoneObjectError,
+    SettingsError,
+    StorageUnavailableError,
+)
 from snowplow_posthog_dagster.storage.s3_session import new_session
 
 # Answers of S3 that name something a person must change, and the change.
@@ -33,7 +38,7 @@ _CURES = {
     "NoSuchBucket": "check the bucket's name and the account",
     "PermanentRedirect": "set AWS_REGION to the bucket's region",
     "AuthorizationHeaderMalformed": "set AWS_REGION to the bucket's region",
-    "InvalidObjectState": "the object is archived in Glacier; restore it first",
+    "InvalidObjectState": "is archived in Glacier or an archive tier; restore it first",
     "KMS.DisabledException": "enable the KMS key of the workspace",
 }
 _MISSING = {"NoSuchKey", "404", "NotFound"}
@@ -141,7 +146,8 @@ class Bucket:
         """Open an object; returns the ETag that was answered and its chunks.
 
         `If-Match` asks for the listed bytes; the answer's ETag comes back too, because some servers ignore
-        the condition. Raises GoneObjectError, or ClientError's 412 as `PreconditionFailed` in the ETag "".
+        the condition. Raises GoneObjectError, BrokenObjectError for one that an archive tier holds, or ClientError's
+        412 as `PreconditionFailed` in the ETag "".
         """
         with self._translated("read", key, allow={"PreconditionFailed", "412"}):
             try:
@@ -149,6 +155,9 @@ class Bucket:
             except ClientError as error:
                 if _code(error) in {"PreconditionFailed", "412"}:
                     return "", iter(())
+                if _code(error) == "InvalidObjectState":
+                    # Its storage class may still say INTELLIGENT_TIERING, so a listing does not tell.
+                    raise BrokenObjectError(f"s3://{self.name}/{key} {_CURES['InvalidObjectState']}") from None
                 raise
             return answer["ETag"].strip('"'), self._chunks(key, answer["Body"], chunk_bytes)
 

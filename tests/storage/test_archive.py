@@ -133,16 +133,21 @@ def test_hours_of_a_daily_layout_cannot_be_chosen() -> None:
         "output/processing-failed/2022/06/06/04/x",
         "output/2022/06/06/04/.part-0.gz.crc",
         "output/2022/06/06/04_$folder$",
+        "output/2022/06/06/04/manifest",
+        "output/2022/06/06/04/_temporary/0/part-0.gz",
+        "output/2022/06/06/04/.hidden/part-0.gz",
     ],
 )
 def test_what_lies_beside_the_data_is_ignored(key: str) -> None:
-    assert not is_data(Listed(key, "e", 10, 0.0, "STANDARD"))
+    assert not is_data(Listed(key, "e", 10, 0.0, "STANDARD"), "output/2022/06/06/04/")
 
 
 def test_any_other_key_is_data_whatever_its_ending_and_an_empty_one_is_not() -> None:
     key = "output/2022/06/06/04/SnowPlowEnrichedGood-2-2022-06-06-04-29-38-a3034baf-2167-42a5-9633-76318f7b5b8c.gz"
     assert is_data(Listed(key, "e", 10, 0.0, "STANDARD"))
     assert is_data(Listed("output/2022/06/06/04/part-00000", "e", 10, 0.0, "STANDARD"))
+    assert is_data(Listed("output/2022/06/06/04/events-manifest", "e", 10, 0.0, "STANDARD"))
+    assert is_data(Listed("_raw/2022/06/06/04/x.gz", "e", 10, 0.0, "STANDARD"), "_raw/2022/06/06/04/")
     assert not is_data(Listed(key, "e", 0, 0.0, "STANDARD"))
 
 
