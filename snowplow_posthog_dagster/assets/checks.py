@@ -25,6 +25,7 @@ from snowplow_posthog_dagster.loading.schema_profile import Drift, drift
 from snowplow_posthog_dagster.loading.server_errors import errors_around
 from snowplow_posthog_dagster.settings import ChecksSection
 from snowplow_posthog_dagster.storage.state import DayState
+from snowplow_posthog_dagster.storage.target import Pause, current_pause
 from snowplow_posthog_dagster.storage.workspace import Workspace
 
 RUNBOOK = "docs/runbook.md"
@@ -295,14 +296,18 @@ def _reconciled(facts: DayFacts) -> Verdict:
     return Verdict("reconciled", last.result != "gap", f"{last.result} at {last.at}: {found}{cause}", numbers)
 
 
-def judge_completeness(day: dt.date, *, complete: bool, left: str, now: dt.datetime, limits: ChecksSection) -> Verdict:
-    """Whether a day was complete in time; before the hour that the settings name it passes."""
+def judge_completeness(
+    day: dt.date, *, complete: bool, left: str, now: dt.datetime, limits: ChecksSection, pause: Pause | None = None
+) -> Verdict:
+    """Whether a day was complete in time; before the hour that the settings name, and during a pause, it passes."""
     due = dt.datetime.combine(day + dt.timedelta(days=1), dt.time(limits.complete_by_hour), dt.UTC)
     if complete:
         return Verdict(COMPLETE_IN_TIME, True, f"{day} is complete", {})
     words = f"{day} is not complete ({left or 'nothing was loaded'}), due {due:%Y-%m-%d %H:%M} UTC"
     if now < due:
         return Verdict(COMPLETE_IN_TIME, True, words, {})
+    if pause:
+        return Verdict(COMPLETE_IN_TIME, True, f"{words}; deliveries are paused by {pause.by}: {pause.reason}", {})
     return Verdict(COMPLETE_IN_TIME, False, f"{words}: materialize the day, and look at why no run did", {})
 
 
@@ -362,5 +367,8 @@ def judge_run(load: DayLoad, state: DayState, report: StepReport, limits: Checks
         now=now,
         drift=schema_drift(load, state, now, limits, closed=report.closed),
     )
-    in_time = judge_completeness(load.day, complete=report.closed, left=report.left, now=now, limits=limits)
+    pause = current_pause(load.workspace, now)
+    in_time = judge_completeness(
+        load.day, complete=report.closed, left=report.left, now=now, limits=limits, pause=pause
+    )
     return [*judge_day(facts, limits), in_time]

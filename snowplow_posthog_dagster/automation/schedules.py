@@ -39,6 +39,7 @@ from snowplow_posthog_dagster.posthog.query import QueryClient
 from snowplow_posthog_dagster.resources.s3 import SnowplowS3Resource
 from snowplow_posthog_dagster.storage.leases import DayLease, holder_of
 from snowplow_posthog_dagster.storage.s3 import Connection
+from snowplow_posthog_dagster.storage.target import current_pause
 from snowplow_posthog_dagster.storage.workspace import Workspace
 
 _NIGHT_CHECKS = {"hours_present", "records_present", "broken_objects", "volume", "schema_drift", "reconciled"}
@@ -177,8 +178,8 @@ class Night:
             complete, words = self._close(load)
             if complete and query is not None:
                 words += f", {self._reconcile(load, query)}"
-            limits = self.graph.settings.file.checks
-            in_time = judge_completeness(day, complete=complete, left=words, now=self.now, limits=limits)
+            limits, pause = self.graph.settings.file.checks, current_pause(workspace, self.now)
+            in_time = judge_completeness(day, complete=complete, left=words, now=self.now, limits=limits, pause=pause)
             self._report_checks(load, in_time)
         return words
 

@@ -31,6 +31,7 @@ from snowplow_posthog_dagster.storage.entries import (
     Reconciled,
 )
 from snowplow_posthog_dagster.storage.state import ACKNOWLEDGED, fold
+from snowplow_posthog_dagster.storage.target import Pause
 
 DAY = dt.date(2022, 6, 6)
 NEXT_NOON = dt.datetime(2022, 6, 7, 12, tzinfo=dt.UTC)
@@ -210,14 +211,19 @@ def test_the_last_word_of_the_reconciliation_counts():
 
 
 def test_a_day_is_due_at_the_hour_that_the_settings_name():
-    def judged(hour, *, complete=False):
+    def judged(hour, *, complete=False, pause=None):
         now = dt.datetime(2022, 6, 7, hour, tzinfo=dt.UTC)
-        return judge_completeness(DAY, complete=complete, left="3 events to send", now=now, limits=ChecksSection())
+        return judge_completeness(
+            DAY, complete=complete, left="3 events to send", now=now, limits=ChecksSection(), pause=pause
+        )
 
     assert judged(2).passed
     assert not judged(3).passed
     assert "3 events to send" in judged(3).words
     assert judged(3, complete=True).passed
+    paused = judged(3, pause=Pause(reason="moving house", until="", by="anna"))
+    assert paused.passed
+    assert "paused by anna: moving house" in paused.words
 
 
 def test_a_failing_check_that_somebody_accepted_says_so():
