@@ -55,12 +55,27 @@ def days_between(start: str, end: str) -> list[dt.date]:
     return [first + dt.timedelta(days=number) for number in range((last - first).days + 1)]
 
 
-def logged_days(workspace: Workspace, start: str | None = None, end: str | None = None) -> list[dt.date]:
-    """The days that have a log, oldest first, within bounds that may be open."""
+def logged_days(
+    workspace: Workspace, start: str | None = None, end: str | None = None, *, kind: str = "log"
+) -> list[dt.date]:
+    """The days that have a log (or another kind of thing), oldest first, within bounds that may be open.
+
+    One LIST a day: what lies within a day is skipped, since a live one has hundreds of manifests.
+    """
     first, last = a_day(start) if start else dt.date.min, a_day(end) if end else dt.date.max
-    folder = workspace.bucket.listing(workspace.folder("log"))
-    found = {match.group(1) for listed in folder if (match := _DAY.search(listed.key))}
-    return [day for day in map(dt.date.fromisoformat, sorted(found)) if first <= day <= last]
+    folder, days = workspace.folder(kind), list[dt.date]()
+    after = workspace.folder(kind, first) if start else ""
+    while (listed := next(iter(workspace.bucket.listing(folder, start_after=after)), None)) is not None:
+        found = _DAY.search(listed.key)
+        if found is None:
+            after = listed.key
+            continue
+        day = dt.date.fromisoformat(found.group(1))
+        if day > last:
+            break
+        days.append(day)
+        after = workspace.folder(kind, day) + "~"  # after every name of the day
+    return days
 
 
 def the_workspace(current: Settings) -> Workspace:

@@ -1,4 +1,4 @@
-"""`status`: what every day and target has come to, from the logs alone.
+"""`status`: what every day and target has come to, from the logs and manifests of the workspace alone.
 
 It works while Dagster is down and after its database is lost. `--evidence` writes the same for PostHog's support:
 requests by status, times and sizes, without keys, buckets, ids or content.
@@ -21,6 +21,7 @@ from snowplow_posthog_dagster.settings import Settings
 from snowplow_posthog_dagster.storage.counts import Counts
 from snowplow_posthog_dagster.storage.day_log import DayLog
 from snowplow_posthog_dagster.storage.entries import Posted
+from snowplow_posthog_dagster.storage.manifests import untouched
 from snowplow_posthog_dagster.storage.state import DayState
 from snowplow_posthog_dagster.storage.target import current_pause, targets_in
 from snowplow_posthog_dagster.storage.workspace import Workspace, timestamp_text
@@ -40,7 +41,7 @@ def status(
         typer.Option(help="Write requests by status, times and sizes here, redacted, for PostHog's support."),
     ] = None,
 ) -> None:
-    """Show objects, the counting equation, and what is pending or broken, per day; from the logs alone."""
+    """Show objects, the counting equation, and what is pending or broken, per day; from the workspace alone."""
     current = settings()
     with friendly_errors():
         workspace = the_workspace(current)
@@ -48,7 +49,8 @@ def status(
         found: dict[str, DayStates] = {}
         for name in names:
             place = Workspace(workspace.bucket, workspace.prefix, name)
-            found[name] = [(day, DayLog(place, day).state()) for day in logged_days(place, start, end)]
+            days = sorted({*logged_days(place, start, end), *logged_days(place, start, end, kind="manifests")})
+            found[name] = [(day, DayLog(place, day).state()) for day in days]
             _show(place, found[name])
         if all_targets:
             _show_untaken(untaken(found))
@@ -62,12 +64,18 @@ def _show(workspace: Workspace, states: DayStates) -> None:
     if paused:
         until = f" until {paused.until}" if paused.until else ""
         out.print(f"[bold yellow]{workspace.target} is paused[/] by {paused.by}{until}: {plain(paused.reason)}")
-    rows = [(f"{day}", state.counts()) for day, state in states]
+    rows = [(f"{day}", state.counts() + _waiting(workspace, day, state)) for day, state in states]
     total = Counts.total(counts for _, counts in rows)
     out.print(counts_table([*rows, ("all", total)], f"Target {workspace.target}"))
     out.print(_objects_table([*rows, ("all", total)], states))
     for day, state in states:
         _show_exceptions(day, state)
+
+
+def _waiting(workspace: Workspace, day: dt.date, state: DayState) -> Counts:
+    """What a manifest names and no run has transformed: the run was killed, narrowed, or left Glacier alone."""
+    waiting = len(untouched(workspace, day, state))
+    return Counts(objects=waiting, objects_pending=waiting)
 
 
 def _objects_table(rows: list[tuple[str, Counts]], states: DayStates) -> Table:

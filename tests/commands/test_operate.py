@@ -53,6 +53,18 @@ def test_status_shows_every_day_of_the_log(typed: Typed) -> None:
     assert "2022-06-06" not in only.output and "2022-06-08" in only.output
 
 
+def test_status_counts_what_a_manifest_names_and_no_run_has_read(typed: Typed) -> None:
+    typed.ground.put("a", lines_of(2))
+    typed.ground.run()
+    typed.ground.put("b", lines_of(2), hour=5)
+    typed.ground.put("c", lines_of(2), day=dt.date(2022, 6, 9))
+    typed.ground.load().list_new()
+    typed.ground.load(dt.date(2022, 6, 9)).list_new()
+    table = typed("status").output.partition("Archive objects")[2]
+    rows = {line.split()[1]: line.split()[3:9:2] for line in table.splitlines() if "│" in line and "2022-" in line}
+    assert rows == {"2022-06-06": ["2", "1", "1"], "2022-06-09": ["1", "0", "1"]}
+
+
 def test_status_shows_all_targets(typed: Typed) -> None:
     typed.ground.put("a", lines_of(1))
     typed.ground.run()
