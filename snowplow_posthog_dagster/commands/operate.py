@@ -20,7 +20,9 @@ from snowplow_posthog_dagster.storage.entries import CheckAcknowledged, Entry, S
 from snowplow_posthog_dagster.storage.state import ObjectState, next_revision
 from snowplow_posthog_dagster.storage.workspace import Workspace, timestamp_text
 
-ObjectName = Annotated[str, typer.Argument(help="The object's key or id.")]
+ObjectName = Annotated[
+    list[str], typer.Argument(metavar="[DAY] OBJECT", help="The object's key, or its day and its key or id.")
+]
 Reason = Annotated[str, typer.Option(help="Why; it is kept with the entry.")]
 Target = Annotated[str | None, typer.Option("--target", help="Another target than that of POSTHOG_TARGET.")]
 
@@ -30,7 +32,7 @@ target_app = typer.Typer(help="What a target's name stands for.", no_args_is_hel
 check_app = typer.Typer(help="Asset checks that fail.", no_args_is_help=True)
 
 
-def skip(day: Day, key: ObjectName, reason: Reason) -> None:
+def skip(names: ObjectName, reason: Reason) -> None:
     """Give up on an archive object: it no longer keeps the day open, and what was not sent is withdrawn."""
 
     def entry(found: ObjectState) -> Entry:
@@ -43,10 +45,10 @@ def skip(day: Day, key: ObjectName, reason: Reason) -> None:
             at=timestamp_text(),
         )
 
-    _write(day, key, entry)
+    _write(names, entry)
 
 
-def unskip(day: Day, key: ObjectName) -> None:
+def unskip(names: ObjectName) -> None:
     """Take a skip back: the object is transformed and sent by the next run."""
 
     def entry(found: ObjectState) -> Entry:
@@ -54,17 +56,30 @@ def unskip(day: Day, key: ObjectName) -> None:
             object=found.object_id, revision=next_revision(found), key=found.key, by=me(), at=timestamp_text()
         )
 
-    _write(day, key, entry)
+    _write(names, entry)
 
 
-def _write(day: str, key: str, make: Callable[[ObjectState], Entry]) -> None:
+def _write(names: list[str], make: Callable[[ObjectState], Entry]) -> None:
     current = settings()
     with friendly_errors():
-        log = DayLog(the_workspace(current), a_day(day))
+        day, key = _day_and_key(current, names)
+        log = DayLog(the_workspace(current), day)
         known = _find(current, log, key)
         entry = make(known)
         log.write([entry], writer="operator")
         out.print(f"{type(entry).__name__.lower()} written for {plain(known.key or known.object_id)}")
+
+
+def _day_and_key(current: Settings, names: list[str]) -> tuple[dt.date, str]:
+    if len(names) > 2:
+        raise typer.BadParameter("one object at a time: its key, or its day and its key or id")
+    *days, key = names
+    if days:
+        return a_day(days[0]), key
+    day = archive_of(current, connection_of(current)).day_of(key)
+    if day is None:
+        raise SettingsError(f"{key!r} is no key of the archive's layout; an id needs its day before it")
+    return day, key
 
 
 def _find(current: Settings, log: DayLog, key: str) -> ObjectState:

@@ -66,6 +66,18 @@ class ArchiveEntry:
         """Whether the hours of a day, and nothing of other days, lie under one prefix: the hour comes last."""
         return self.hourly and not re.search(r"\{(?!HH)", _HOUR.split(self.layout, maxsplit=1)[1])
 
+    def day_of(self, key: str) -> dt.date | None:
+        """The archive day of a key of this entry; None for another key."""
+        found = re.match(_pattern(self.prefix + self.layout), key)
+        if not found:
+            return None
+        part = found.groupdict()
+        try:
+            day = dt.date(int(part.get("yyyy") or f"20{part['yy']}"), int(part["MM"]), int(part["dd"]))
+        except ValueError:
+            return None
+        return day if self.holds(day) else None
+
     def key_prefix(self, day: dt.date, hour: int) -> str:
         """The S3 prefix of one hour (or of the day, when the layout has no hours)."""
         return self.prefix + _filled(self.layout, day, hour)
@@ -73,6 +85,19 @@ class ArchiveEntry:
     def day_prefix(self, day: dt.date) -> str:
         """What the prefixes of all hours of a day begin with."""
         return self.prefix + _filled(_HOUR.split(self.layout, maxsplit=1)[0], day, 0)
+
+
+def _pattern(layout: str) -> str:
+    """A regular expression for what a layout stands for; a field that it repeats must repeat its value."""
+    seen: set[str] = set()
+
+    def field(match: re.Match[str]) -> str:
+        name = match.group(1)
+        again = name in seen
+        seen.add(name)
+        return rf"(?P={name})" if again else rf"(?P<{name}>\d{{{len(name)}}})"
+
+    return re.sub(r"\\{(\w+)\\}", field, re.escape(layout))
 
 
 def _filled(layout: str, day: dt.date, hour: int) -> str:
@@ -144,6 +169,10 @@ class Archive:
             prefixes = ", ".join(repr(entry.prefix) for entry in found)
             raise SettingsError(f"{day} lies in several archive entries ({prefixes}); mark one as `preferred: true`")
         return found[0]
+
+    def day_of(self, key: str) -> dt.date | None:
+        """The archive day of a key, by the first entry that has it; None for a key of no entry."""
+        return next((day for entry in self.entries if (day := entry.day_of(key))), None)
 
     @uncollected()
     def list_day(self, day: dt.date, hours: Iterable[int] | None = None) -> list[ArchiveObject]:

@@ -109,6 +109,15 @@ def test_a_skip_takes_the_object_out_and_an_unskip_takes_it_back(typed: Typed) -
     assert typed.ground.run().events == 2
 
 
+def test_the_key_alone_says_its_day_and_an_id_does_not(typed: Typed) -> None:
+    key = typed.ground.put("a", lines_of(2))
+    assert typed("skip", key, "--reason", "test traffic").exit_code == 0
+    assert typed.ground.run().events == 0
+    assert typed("unskip", key).exit_code == 0
+    refused = typed("skip", "0" * 32, "--reason", "r")
+    assert refused.exit_code == 1 and "an id needs its day" in refused.output
+
+
 def test_a_key_that_held_several_objects_is_named_by_id(typed: Typed) -> None:
     key = typed.ground.put("a", lines_of(2))
     typed.ground.run()

@@ -157,3 +157,18 @@ def test_an_object_is_its_bucket_key_and_etag() -> None:
     assert base == object_id("b", "k", "e"), "quotes around an ETag mean nothing"
     assert len({base, object_id("b2", "k", "e"), object_id("b", "k2", "e"), object_id("b", "k", "e2")}) == 4
     assert object_id("b", "kx", "e") != object_id("bk", "x", "e")
+
+
+@pytest.mark.parametrize(
+    ("entry", "key", "day"),
+    [
+        (ArchiveEntry("output/"), "output/2022/06/06/04/x.gz", dt.date(2022, 6, 6)),
+        (ArchiveEntry("a.b/", layout="{yy}-{MM}-{dd}/"), "a.b/22-06-06/x.gz", dt.date(2022, 6, 6)),
+        (ArchiveEntry("", layout="{yyyy}/{yyyy}-{MM}-{dd}/"), "2022/2022-06-06/x.gz", dt.date(2022, 6, 6)),
+        (ArchiveEntry("a.b/"), "aXb/2022/06/06/04/x.gz", None),
+        (ArchiveEntry("output/"), "output/2022/13/06/04/x.gz", None),
+        (ArchiveEntry("output/", start=dt.date(2023, 1, 1)), "output/2022/06/06/04/x.gz", None),
+    ],
+)
+def test_a_key_says_its_day(entry: ArchiveEntry, key: str, day: dt.date | None) -> None:
+    assert archive(entry).day_of(key) == day
