@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.client import BaseClient
 from typer.testing import CliRunner, Result
 
 from snowplow_posthog_dagster.cli import app
@@ -356,3 +357,25 @@ def test_remap_damaged_asks_for_the_objects_alone_whose_unsent_batches_are_gone(
     assert ground.counts().objects_pending == 1 and ground.counts().objects_done == 2
     ground.run()
     assert len(ground.events()) == ground.posthog.raw_rows() == 6 and ground.is_closed()
+
+
+def test_whatever_a_load_stores_asks_for_the_encryption_of_the_settings(
+    typed: Typed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    typed.ground.put("a", [*lines_of(3), b"no record"])
+    file = tmp_path / "settings.yaml"
+    file.write_text("workspace: {encryption: 'aws:kms', kms_key_id: our-key}")
+    typed.ground.environment = {"SNOWPLOW_POSTHOG_SETTINGS": str(file)}
+    stored: dict[str, tuple[str | None, str | None]] = {}
+    call = vars(BaseClient)["_make_api_call"]
+
+    def looked_at(client: BaseClient, operation: str, request: dict[str, Any]) -> Any:
+        if operation == "PutObject":
+            stored[request["Key"]] = request.get("ServerSideEncryption"), request.get("SSEKMSKeyId")
+        return call(client, operation, request)
+
+    monkeypatch.setattr(BaseClient, "_make_api_call", looked_at)
+    assert typed("load", f"{DAY}", "--now").exit_code == 0
+    kinds = {key.split("/")[2] for key in stored if "target=" in key}
+    assert {"manifests", "batches", "log", "dead_letters", "samples", "days", "control"} <= kinds
+    assert set(stored.values()) == {("aws:kms", "our-key")}
