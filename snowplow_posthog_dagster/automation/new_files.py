@@ -8,7 +8,8 @@ run is simply asked for again. A `run_key` would make Dagster drop the retry of 
 
 A new run of a day starts `min_minutes_between_runs` after the last one began, later while runs of the day keep
 failing (1, 2, 4 ... 60 minutes), and when the oldest waiting file is a minute old, so that the files of one flush of
-the loader travel together. With an interval of zero nothing waits.
+the loader travel together. With an interval of zero nothing waits. While the target is paused its runs make batches and
+send nothing, so that only sending is left when it is resumed.
 """
 
 import datetime as dt
@@ -27,7 +28,7 @@ from snowplow_posthog_dagster.partitions import DEFAULT_START
 from snowplow_posthog_dagster.resources.s3 import SnowplowS3Resource
 from snowplow_posthog_dagster.storage.leases import holder_of
 from snowplow_posthog_dagster.storage.s3 import Connection
-from snowplow_posthog_dagster.storage.target import current_pause
+from snowplow_posthog_dagster.storage.target import Pause, current_pause
 from snowplow_posthog_dagster.storage.workspace import Workspace
 
 SETTLE_SECONDS = 60.0
@@ -72,12 +73,6 @@ def tick(
             context, f"POSTHOG_BACKFILL_END_DATE is {end}: there is no partition for today, so nothing is watched"
         )
     watch, workspace = _watch_of(graph, connection)
-    pause = current_pause(workspace, now)
-    if pause:
-        until = f" until {pause.until}" if pause.until else ""
-        return _skipped(
-            context, f"deliveries to target {workspace.target!r} are paused{until} by {pause.by}: {pause.reason}"
-        )
     with watch.lock:
         sight = watch.look(
             now,
@@ -95,12 +90,13 @@ def _result(
     context: dg.SensorEvaluationContext, graph: Graph, workspace: Workspace, sight: Sight, now: dt.datetime
 ) -> dg.SensorResult:
     gate = _Gate(context.instance, graph, workspace, now)
-    verdicts = [(day, gate.why_not(day)) for day in sight.days if day.has_work]
-    requests = [_request(graph, day) for day, reason in verdicts if not reason]
+    pause = current_pause(workspace, now)
+    verdicts = [(day, gate.why_not(day)) for day in sight.days if (day.waiting if pause else day.has_work)]
+    requests = [_request(graph, day, delivers=pause is None) for day, reason in verdicts if not reason]
     newest = max((f"{day.day}T{day.newest_hour:02d}" for day in sight.days if day.newest_hour is not None), default="")
     return dg.SensorResult(
         run_requests=requests,
-        skip_reason=None if requests else dg.SkipReason(_words(sight, verdicts)),
+        skip_reason=None if requests else dg.SkipReason(_words(sight, verdicts) + _paused(workspace, pause)),
         cursor=SensorCursor(sight.look_back_next, newest).text(),
         asset_events=_observations(graph, workspace, sight),
     )
@@ -167,10 +163,18 @@ class _Gate:
         return f"the next run may start at {next_start:%H:%M:%S} UTC, {delay:g} minutes after the last began{failed}"
 
 
-def _request(graph: Graph, day: DaySight) -> dg.RunRequest:
-    """A run of the day that goes before backfills."""
+def _paused(workspace: Workspace, pause: Pause | None) -> str:
+    if pause is None:
+        return ""
+    until = f" until {pause.until}" if pause.until else ""
+    return f"; deliveries to target {workspace.target!r} are paused{until} by {pause.by}: {pause.reason}"
+
+
+def _request(graph: Graph, day: DaySight, *, delivers: bool) -> dg.RunRequest:
+    """A run of the day that goes before backfills; during a pause it makes batches and sends nothing."""
     return dg.RunRequest(
         partition_key=f"{day.day}",
+        asset_selection=None if delivers else [graph.key("snowplow_manifest"), graph.key("posthog_batches")],
         tags={
             PRIORITY_TAG: str(graph.settings.file.automation.priority),
             "snowplow_posthog/found": f"{day.waiting} new files, {day.unsent} unsent events",

@@ -262,11 +262,28 @@ def test_an_end_date_in_the_past_is_said(world, today):
 
 
 def test_a_paused_target_is_said(world, today):
-    world.put(world.now, f"{STREAM}-1.gz")
     pause(world.workspace, reason="moving house", until="", by="anna")
     assert "paused by anna: moving house" in world.reason(world.after(minutes=2).tick())
     resume(world.workspace, by="anna")
-    assert world.days(world.tick()) == [f"{today}"]
+    assert "paused" not in world.reason(world.tick())
+
+
+def test_while_a_target_is_paused_batches_are_made_and_nothing_is_asked_to_send_them(world, today):
+    world.put(world.now, f"{STREAM}-1.gz")
+    pause(world.workspace, reason="moving house", until="", by="anna")
+    (request,) = world.after(minutes=2).tick().run_requests
+    assert request.partition_key == f"{today}"
+    assert [key.path for key in request.asset_selection] == [["snowplow_manifest"], ["posthog_batches"]]
+    definitions = build_definitions(world.settings)
+    job = definitions.resolve_job_def(job_name(world.graph))
+    selected = job.get_subset(asset_selection=set(request.asset_selection))
+    assert selected.execute_in_process(partition_key=f"{today}", instance=world.instance).success
+    assert "paused by anna" in world.reason(world.after(minutes=10).tick())
+    assert world.posthog.merged_rows() == 0
+    resume(world.workspace, by="anna")
+    assert world.days(world.tick()) == [f"{today}"], "its events wait to be sent"
+    assert world.run(today)
+    assert world.posthog.merged_rows() == 3
 
 
 def test_a_foreign_cursor_starts_the_round_again(world, today):
