@@ -60,10 +60,7 @@ def instance_config(chart_values: dict[str, Any]) -> dict[str, Any]:
             )
         },
         "run_launcher": chart_values["runLauncher"]["config"]["customRunLauncher"],
-        "run_coordinator": {
-            "module": "dagster.core.run_coordinator",
-            "class": chart_values["dagsterDaemon"]["runCoordinator"]["type"],
-        },
+        "run_coordinator": run_coordinator(chart_values["dagsterDaemon"]["runCoordinator"]),
         "compute_logs": {
             "module": "dagster_aws.s3.compute_log_manager",
             "class": "S3ComputeLogManager",
@@ -87,6 +84,20 @@ def instance_config(chart_values: dict[str, Any]) -> dict[str, Any]:
         "telemetry": {"enabled": chart_values["telemetry"]["enabled"]},
         "retention": {name: {"purge_after_days": retention[name]["purgeAfterDays"]} for name in ("sensor", "schedule")},
         **chart_values["additionalInstanceConfig"],
+    }
+
+
+def run_coordinator(section: dict[str, Any]) -> dict[str, Any]:
+    """The chart's `run_coordinator`: the queued type brings a limit of the chart, the custom one what it is given."""
+    given = section.get("config", {})
+    if section["type"] == "CustomRunCoordinator":
+        custom = given["customRunCoordinator"]
+        return {"module": custom["module"], "class": custom["class"], "config": custom["config"]}
+    queued = {"maxConcurrentRuns": -1, **given.get("queuedRunCoordinator", {})}
+    return {
+        "module": "dagster._core.run_coordinator",
+        "class": "QueuedRunCoordinator",
+        "config": {"max_concurrent_runs": queued["maxConcurrentRuns"]},
     }
 
 

@@ -6,6 +6,10 @@ import re
 import kubernetes_validate
 import pytest
 import yaml
+from dagster import DagsterInvalidConfigError
+from dagster._core.instance.config import dagster_instance_config
+from dagster._core.run_coordinator import QueuedRunCoordinator
+from dagster._serdes import ConfigurableClassData
 
 from snowplow_posthog_dagster.settings import Environment, Settings, SettingsFile
 from tests.deploy.chart import NAMESPACES, instance_config, namespace_values, values
@@ -151,7 +155,7 @@ def test_the_chart_and_the_plain_file_say_the_same(repository):
     chart = instance_config(namespace_values(repository, "default"))
     for section in ("concurrency", "run_monitoring", "run_retries", "retention", "sensors", "telemetry"):
         assert chart[section] == plain[section], section
-    assert chart["run_coordinator"] == plain["run_coordinator"]
+    assert chart["run_coordinator"] == {**plain["run_coordinator"], "config": {}}
     differs = {"job_namespace", "labels", "env_config_maps"}
     launchers = [
         {name: value for name, value in config["run_launcher"]["config"].items() if name not in differs}
@@ -163,6 +167,25 @@ def test_the_chart_and_the_plain_file_say_the_same(repository):
         plain["storage"]["postgres"]["postgres_db"]["scheme"],
     }
     assert schemes == {"postgresql+psycopg2"}
+
+
+@pytest.mark.parametrize("namespace", NAMESPACES)
+def test_dagster_takes_the_instance_that_the_chart_writes(repository, namespace, tmp_path):
+    config = instance_config(namespace_values(repository, namespace))
+    (tmp_path / "dagster.yaml").write_text(yaml.safe_dump(config))
+    loaded, _ = dagster_instance_config(str(tmp_path))
+    found = loaded["run_coordinator"]
+    data = ConfigurableClassData(found["module"], found["class"], yaml.safe_dump(found["config"]))
+    assert isinstance(data.rehydrate(as_type=QueuedRunCoordinator), QueuedRunCoordinator)
+
+
+def test_dagster_refuses_the_limit_that_the_chart_adds_to_the_queued_type(repository, tmp_path):
+    """The reason for the custom type in values.yaml."""
+    chart = namespace_values(repository, "default")
+    chart["dagsterDaemon"]["runCoordinator"] = {"enabled": True, "type": "QueuedRunCoordinator"}
+    (tmp_path / "dagster.yaml").write_text(yaml.safe_dump(instance_config(chart)))
+    with pytest.raises(DagsterInvalidConfigError, match="incompatible with the `concurrency > runs` config"):
+        dagster_instance_config(str(tmp_path))
 
 
 def test_a_backfill_leaves_a_slot_to_live_loads(repository):
