@@ -103,6 +103,12 @@ def test_one_image_runs_everything(repository):
     assert images[0]["tag"] != "latest"
 
 
+def roles_of(chart):
+    """The IAM roles of the code location's account and of Dagster's own."""
+    accounts = [chart["serviceAccount"], chart["dagster-user-deployments"]["serviceAccount"]]
+    return [account["annotations"]["eks.amazonaws.com/role-arn"] for account in accounts]
+
+
 def test_two_namespaces_share_nothing_that_is_written(repository, manifests):
     instances = [instance_config(namespace_values(repository, namespace)) for namespace in NAMESPACES]
     places = [
@@ -113,6 +119,8 @@ def test_two_namespaces_share_nothing_that_is_written(repository, manifests):
     ]
     for place in places:
         assert place(instances[0]) != place(instances[1])
+    roles = [role for namespace in NAMESPACES for role in roles_of(namespace_values(repository, namespace))]
+    assert len(set(roles)) == 2 * len(NAMESPACES), "a role that two share reaches what both have written"
     environments = [
         manifest["data"]
         for _, manifest in manifests
@@ -145,9 +153,51 @@ def test_the_ui_is_behind_a_login_and_tls(repository, manifests):
     assert len(set(hosts)) == 2
     assert all(ingress[name]["tls"]["enabled"] for name in ("dagsterWebserver", "readOnlyDagsterWebserver"))
     assert chart["dagsterWebserver"]["enableReadOnly"] is True
+    signs_in = {
+        manifest["spec"]["rules"][0]["host"]: manifest["spec"]
+        for _, manifest in manifests
+        if manifest["kind"] == "Ingress"
+    }
+    assert set(signs_in) == set(hosts), "without its own /oauth2 a host cannot sign anybody in"
+    secrets = {name: ingress[name]["tls"]["secretName"] for name in ("dagsterWebserver", "readOnlyDagsterWebserver")}
+    for name, host in zip(secrets, hosts, strict=True):
+        assert signs_in[host]["tls"] == [{"hosts": [host], "secretName": secrets[name]}]
     (policy,) = [manifest for _, manifest in manifests if manifest["kind"] == "NetworkPolicy"]
+    (match,) = policy["spec"]["podSelector"]["matchExpressions"]
+    assert match == {
+        "key": "component",
+        "operator": "In",
+        "values": ["dagster-webserver", "dagster-webserver-read-only"],
+    }
     (rule,) = policy["spec"]["ingress"]
     assert rule["ports"] == [{"protocol": "TCP", "port": chart["dagsterWebserver"]["service"]["port"]}]
+
+
+def test_each_sign_in_page_leads_to_a_proxy_of_its_own(manifests):
+    proxies = {
+        manifest["metadata"]["name"]: manifest["spec"]["template"]
+        for _, manifest in manifests
+        if manifest["kind"] == "Deployment"
+    }
+    services = {
+        manifest["metadata"]["name"]: manifest["spec"]["selector"]
+        for _, manifest in manifests
+        if manifest["kind"] == "Service"
+    }
+    paths = [
+        manifest["spec"]["rules"][0]["http"]["paths"][0] for _, manifest in manifests if manifest["kind"] == "Ingress"
+    ]
+    assert [path["path"] for path in paths] == ["/oauth2", "/oauth2"]
+    behind = [services[path["backend"]["service"]["name"]] for path in paths]
+    reached = [name for labels in behind for name, pod in proxies.items() if pod["metadata"]["labels"] == labels]
+    assert sorted(reached) == sorted(proxies) == ["oauth2-proxy", "oauth2-proxy-view"]
+    cookies = [
+        variable["valueFrom"]["secretKeyRef"]["key"]
+        for pod in proxies.values()
+        for variable in pod["spec"]["containers"][0]["env"]
+        if variable["name"] == "OAUTH2_PROXY_COOKIE_SECRET"
+    ]
+    assert sorted(cookies) == ["cookie-secret", "view-cookie-secret"]
 
 
 def test_the_chart_and_the_plain_file_say_the_same(repository):
