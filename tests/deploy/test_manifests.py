@@ -270,6 +270,13 @@ def test_compose_mounts_files_that_exist(repository):
     assert all((repository / "deploy" / source).is_file() for source in sources)
 
 
+def test_compose_mounts_the_settings_file_where_the_code_location_looks_for_it(repository):
+    services = yaml.safe_load((repository / "deploy" / "compose.settings.yaml").read_text())["services"]
+    assert set(services) == {"code"}
+    (volume,) = services["code"]["volumes"]
+    assert volume == f"../settings.yaml:{services['code']['environment']['SNOWPLOW_POSTHOG_SETTINGS']}:ro"
+
+
 @pytest.mark.parametrize("name", ["archive-read", "workspace-read-write", "compute-logs"])
 def test_a_policy_allows_named_actions_on_named_buckets_only(repository, name):
     policy = json.loads((repository / "deploy" / "iam" / f"{name}.json").read_text())
