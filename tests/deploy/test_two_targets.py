@@ -101,6 +101,20 @@ def test_nothing_in_dagster_has_one_name_for_both(settings):
     assert sensors[0].isdisjoint(sensors[1])
 
 
+@pytest.mark.parametrize("target", TARGETS)
+def test_its_deployment_is_the_one_of_the_common_values_but_for_its_names(repository, target):
+    """Helm replaces lists whole: what the common values say of a code location must be said again."""
+    (common,) = values(repository, "values.yaml")["dagster-user-deployments"]["deployments"]
+    chart = values(repository, "values.yaml", "../../examples/two-targets/values.yaml")
+    (own,) = [found for found in chart["dagster-user-deployments"]["deployments"] if found["name"] == target]
+    assert own.pop("labels") == {"snowplow-posthog/target": target}
+    renamed = yaml.safe_dump(own["env"]).replace(f"snowplow-posthog-{target}", "snowplow-posthog")
+    assert sorted(yaml.safe_load(renamed), key=str) == sorted(common["env"], key=str)
+    assert set(own) == set(common)
+    named = {"name", "env", "envConfigMaps", "envSecrets", "volumes"}
+    assert {name: own[name] for name in set(own) - named} == {name: common[name] for name in set(common) - named}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("target", TARGETS)
 def test_its_pods_have_its_own_variables_and_label(repository, target, tmp_path):
