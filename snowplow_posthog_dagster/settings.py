@@ -210,6 +210,8 @@ class PricesSection(Section):
     s3_writes_and_lists_per_thousand: float | None = Field(None, ge=0)
     s3_reads_per_thousand: float | None = Field(None, ge=0)
     s3_gigabyte_month: float | None = Field(None, ge=0)
+    core_hour: float | None = Field(None, ge=0)
+    egress_gigabyte: float | None = Field(None, ge=0)
 
 
 class SettingsFile(Section):

@@ -7,14 +7,16 @@ import typer
 from rich.filesize import decimal
 from rich.table import Table
 
-from snowplow_posthog_dagster.commands.days import From, To, days_between, logged_days, the_workspace
-from snowplow_posthog_dagster.commands.terminal import err, forgotten_people, friendly_errors, out, settings
+from snowplow_posthog_dagster.commands.days import From, To, days_between, logged_days
+from snowplow_posthog_dagster.commands.terminal import err, forgotten_people, friendly_errors, out, plain, settings
 from snowplow_posthog_dagster.loading import estimate as estimating
-from snowplow_posthog_dagster.loading.estimate import Estimate
+from snowplow_posthog_dagster.loading.estimate import POD_CORES, Estimate, Work
 from snowplow_posthog_dagster.loading.setup import archive_of, connection_of
 from snowplow_posthog_dagster.mapping.mapper import Mapper
 from snowplow_posthog_dagster.settings import Settings
 from snowplow_posthog_dagster.storage.day_log import DayLog
+from snowplow_posthog_dagster.storage.s3 import Bucket, connect
+from snowplow_posthog_dagster.storage.workspace import Workspace
 
 _SHOWN = 15
 
@@ -24,7 +26,7 @@ def estimate(
     end: To,
     read: Annotated[int, typer.Option(min=1, help="Read and map so many archive objects.")] = 8,
 ) -> None:
-    """Estimate events, money, S3 requests, workspace and hours of a backfill; sends and writes nothing."""
+    """Estimate events, money, S3 requests, workspace, pods and hours of a backfill; sends and writes nothing."""
     current = settings()
     with friendly_errors():
         days, section = days_between(start, end), current.file.transform
@@ -51,7 +53,15 @@ def estimate(
 
 
 def _acknowledged(current: Settings, start: str, end: str) -> int:
-    workspace = the_workspace(current)
+    """Events of these days that are acknowledged already; 0 without a workspace.
+
+    The workspace is not `the_workspace`, which writes its layout at first use: an estimate writes nothing.
+    """
+    if current.environment.snowplow_posthog_workspace is None:
+        return 0
+    name, prefix = current.workspace_place
+    bucket = Bucket(connect(connection_of(current)), name)
+    workspace = Workspace(bucket, prefix, current.environment.posthog_target)
     states = (DayLog(workspace, day).state() for day in logged_days(workspace, start, end))
     return sum(state.counts().acknowledged for state in states)
 
@@ -64,13 +74,12 @@ def _show(found: Estimate, current: Settings, acknowledged: int) -> None:
         f" {decimal(sample.stored_bytes)}, {sample.records:,} records."
     )
     for line in sample.broken:
-        err.print(f"[bold yellow]could not be read[/]: {line}")
+        err.print(f"[bold yellow]could not be read[/]: {plain(line)}")
     if not sample.objects:
         out.print("Nothing could be read, so nothing is estimated.")
         raise typer.Exit(1)
     out.print(_events_table(found))
     currency = current.file.prices.currency
-    cap = current.events_per_second
     rows = [
         ("records", f"{found.records:,}"),
         ("filtered, dead letters", f"{found.filtered:,}, {found.dead_letters:,}"),
@@ -81,12 +90,7 @@ def _show(found: Estimate, current: Settings, acknowledged: int) -> None:
         ("price of the requests", _money(found.requests_cost, currency)),
         ("workspace", f"{decimal(found.workspace_bytes)} until it is purged"),
         ("price of the workspace", _money(found.storage_cost_per_month, currency, " a month")),
-        (
-            "hours",
-            f"{found.hours:,.1f} at {cap:,.0f} events/s"
-            if found.hours is not None
-            else "no cap is set: as fast as it is taken",
-        ),
+        *_work_rows(found.work, currency, current.events_per_second),
     ]
     table = Table(title="Estimate", title_justify="left", show_header=False)
     table.add_column()
@@ -96,6 +100,19 @@ def _show(found: Estimate, current: Settings, acknowledged: int) -> None:
     out.print(table)
     if acknowledged:
         out.print(f"{acknowledged:,} events of these days are acknowledged already and will not be sent again.")
+
+
+def _work_rows(work: Work, currency: str, cap: float | None) -> list[tuple[str, str]]:
+    capped = "no cap is set" if work.hours is None else f"{work.hours:,.1f} at {cap:,.0f} events/s"
+    return [
+        ("core-hours: used, reserved by the pods", f"{work.core_hours:,.1f}, {work.reserved_core_hours:,.1f}"),
+        (f"pods of {POD_CORES} cores", f"{work.pods:,}"),
+        ("price of the pods", _money(work.cores_cost, currency)),
+        ("sent to PostHog", decimal(work.sent_bytes)),
+        ("price of the egress", _money(work.egress_cost, currency)),
+        ("hours with the cap", capped),
+        ("hours without it, these pods", f"{work.hours_without_cap:,.1f}"),
+    ]
 
 
 def _events_table(found: Estimate) -> Table:

@@ -1,4 +1,4 @@
-"""What a backfill would be, before it is started: events, money, S3 requests, workspace, hours.
+"""What a backfill would be, before it is started: events, money, S3 requests, workspace, cores, hours.
 
     listings of all days  +  a few archive objects, read and mapped  --scaled by stored bytes-->  Estimate
 
@@ -35,6 +35,12 @@ _OBJECT_WRITES = 2
 
 _SEGMENTS_PER_SECOND = 0.5
 
+CPU_SECONDS_PER_MILLION = 122.0
+"""Archive to acknowledged, per million records: `make bench` with lines of 3.3 KB, docs/performance.md."""
+
+POD_CORES = 2
+"""The pod that is reckoned with."""
+
 
 @dataclass
 class Read:
@@ -63,10 +69,27 @@ class Read:
 
 
 @dataclass(frozen=True)
+class Work:
+    """What transform and delivery take: core-hours, pods of POD_CORES cores, hours, bytes sent to PostHog.
+
+    `hours` is None without a cap; costs are None without a price.
+    """
+
+    core_hours: float
+    pods: int
+    hours: float | None
+    hours_without_cap: float
+    reserved_core_hours: float
+    sent_bytes: int
+    cores_cost: float | None
+    egress_cost: float | None
+
+
+@dataclass(frozen=True)
 class Estimate:
     """The whole range. Events and bytes are scaled from what was read; objects and their bytes are listed.
 
-    `hours` is None without a cap; costs are None without a price.
+    Costs are None without a price.
     """
 
     days: int
@@ -84,7 +107,7 @@ class Estimate:
     s3_reads: int
     s3_writes: int
     workspace_bytes: int
-    hours: float | None
+    work: Work
     events_cost: float | None
     requests_cost: float | None
     storage_cost_per_month: float | None
@@ -156,6 +179,30 @@ def _read_object(source: Source, chunks: Iterable[bytes], now_milliseconds: int)
     return made
 
 
+def work_of(
+    records: int, events: int, sent_bytes: int, prices: PricesSection, *, events_per_second: float | None
+) -> Work:
+    """What so many records take, of which so many become events; `events_per_second` is the cap, None without.
+
+    The pods are as many as keep up with the cap. They are paid for while they wait for it, hence the reserved hours.
+    """
+    core_hours = records * CPU_SECONDS_PER_MILLION / 1e6 / 3600
+    pod_hours = core_hours / POD_CORES
+    hours = events / events_per_second / 3600 if events_per_second else None
+    pods = max(1, math.ceil(pod_hours / hours)) if hours else 1
+    reserved = POD_CORES * pods * max(hours or 0.0, pod_hours / pods)
+    return Work(
+        core_hours=core_hours,
+        pods=pods,
+        hours=hours,
+        hours_without_cap=pod_hours / pods,
+        reserved_core_hours=reserved,
+        sent_bytes=sent_bytes,
+        cores_cost=_times(prices.core_hour, reserved),
+        egress_cost=_times(prices.egress_gigabyte, sent_bytes / 1e9),
+    )
+
+
 def estimate(
     listings: dict[dt.date, list[ArchiveObject]],
     read: Read,
@@ -176,14 +223,15 @@ def estimate(
     lists = _LISTS_PER_DAY * len(listings)
     writes = batches + _OBJECT_WRITES * objects + round(_SEGMENTS_PER_SECOND * seconds)
     reads = objects + batches
-    workspace = round(read.batch_bytes * scale) + _OBJECT_BYTES * objects
+    records, sent = round(read.records * scale), round(read.batch_bytes * scale)
+    workspace = sent + _OBJECT_BYTES * objects
     return Estimate(
         days=len(listings),
         days_without_objects=sum(not listing for listing in listings.values()),
         objects=objects,
         stored_bytes=stored,
         read=read,
-        records=round(read.records * scale),
+        records=records,
         events=events,
         live_events=mapped - old,
         historical_events=old,
@@ -193,7 +241,7 @@ def estimate(
         s3_reads=reads,
         s3_writes=writes,
         workspace_bytes=workspace,
-        hours=seconds / 3600 if events_per_second else None,
+        work=work_of(records, mapped, sent, prices, events_per_second=events_per_second),
         events_cost=_events_cost(prices, mapped - old, old),
         requests_cost=_requests_cost(prices, lists + writes, reads),
         storage_cost_per_month=_times(prices.s3_gigabyte_month, workspace / 1e9),

@@ -2,11 +2,22 @@
 
 import datetime as dt
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.filesize import decimal
 
-from snowplow_posthog_dagster.loading.estimate import Estimate, Read, choose, estimate, list_days, read_objects
+from snowplow_posthog_dagster.loading.estimate import (
+    Estimate,
+    Read,
+    Work,
+    choose,
+    estimate,
+    list_days,
+    read_objects,
+    work_of,
+)
 from snowplow_posthog_dagster.loading.setup import mapper_of
 from snowplow_posthog_dagster.settings import PricesSection
 from snowplow_posthog_dagster.storage.archive import ArchiveObject
@@ -42,9 +53,10 @@ def test_reading_everything_gives_the_numbers_of_the_load(ground: Ground) -> Non
     assert found.events == {"$pageview": 9, "add": 3}
     assert (found.objects, found.days, found.days_without_objects) == (2, 3, 1)
     assert (found.live_events, found.historical_events) == (0, 12)
-    assert found.hours == pytest.approx(12 / 2.0 / 3600)
+    assert found.work.hours == pytest.approx(12 / 2.0 / 3600)
     batches = sum(listed.size for listed in ground.workspace.bucket.listing(ground.workspace.folder("batches")))
     assert found.workspace_bytes == pytest.approx(batches + 2 * 600, rel=0.05)
+    assert found.work.sent_bytes == pytest.approx(batches, rel=0.05)
 
 
 def test_a_part_is_scaled_by_stored_bytes(ground: Ground) -> None:
@@ -108,8 +120,63 @@ def test_prices_are_reckoned_where_they_are_set() -> None:
     found = reckoned(live_events_per_million=50.0, historical_events_per_million=10.0, s3_gigabyte_month=0.02)
     assert found.events_cost == pytest.approx(1 * 50.0 + 3 * 10.0)
     assert found.storage_cost_per_month == pytest.approx(0.04, rel=0.01)
-    assert found.requests_cost is None and found.hours is None
+    assert found.requests_cost is None and found.work.hours is None
+    assert found.work.cores_cost is None and found.work.egress_cost is None
 
 
 def test_a_price_that_is_needed_and_not_set_leaves_the_sum_unknown() -> None:
     assert reckoned(live_events_per_million=50.0).events_cost is None
+
+
+def test_cores_and_egress_are_reckoned() -> None:
+    work = reckoned(core_hour=0.5, egress_gigabyte=0.1).work
+    assert (work.pods, work.hours, work.sent_bytes) == (1, None, 2_000_000_000)
+    assert work.core_hours == work.reserved_core_hours == pytest.approx(4 * 122 / 3600)
+    assert work.cores_cost == pytest.approx(0.5 * 4 * 122 / 3600)
+    assert work.egress_cost == pytest.approx(0.2)
+
+
+def test_the_pods_keep_up_with_the_cap_and_are_paid_for_while_they_wait() -> None:
+    work = work_of(1_000_000, 1_000_000, 0, PricesSection(), events_per_second=16_000)
+    assert (work.pods, work.reserved_core_hours) == (1, 2 * (work.hours or 0))
+    assert work_of(1_000_000, 1_000_000, 0, PricesSection(), events_per_second=16_500).pods == 2
+    filtered = work_of(2_000_000, 1_000_000, 0, PricesSection(), events_per_second=16_000)
+    assert filtered.pods == 2, "records that are filtered cost the reading too"
+    nothing = work_of(9_000_000, 0, 0, PricesSection(), events_per_second=2_000)
+    assert (nothing.pods, nothing.hours) == (1, 0.0)
+    assert nothing.reserved_core_hours == pytest.approx(nothing.core_hours)
+
+
+SCALING = {
+    line.split("|")[1].strip(" *"): [cell.strip(" *") for cell in line.split("|")[2:-1]]
+    for line in (Path(__file__).parents[2] / "docs/scaling.md").read_text().splitlines()
+    if line.startswith("|")
+}
+SIZES = ((45_000_000, 2_000), (1_000_000_000, 1_000_000_000 / 86_400), (round(33e12 / 495), 2_000))
+"""Events and the pace that docs/scaling.md reckons pods and cost with."""
+
+
+def scaling_work(events: int, pace: float) -> Work:
+    prices = PricesSection(core_hour=0.05, egress_gigabyte=0.09)
+    return work_of(events, events, 813 * events, prices, events_per_second=pace)
+
+
+def test_the_page_on_scaling_has_the_figures_of_the_estimate() -> None:
+    works = [scaling_work(*size) for size in SIZES]
+    assert SCALING["a core-hour; a GB that leaves the cloud"][0] == "0.05 USD; 0.09 USD"
+    assert SCALING["pods and cost at a pace of"] == [f"{pace:,.0f} events/s" for _, pace in SIZES]
+    assert SCALING["CPU"] == [f"{work.core_hours:,.1f} core-hours" for work in works]
+    assert SCALING["written to the workspace, and sent"] == [decimal(work.sent_bytes) for work in works]
+    assert SCALING["pods of 2 cores"] == [f"{work.pods}" for work in works]
+    assert SCALING["hours with this cap"] == [f"{work.hours:,.2f}" for work in works]
+    assert SCALING["hours without a cap, these pods"] == [f"{work.hours_without_cap:,.1f}" for work in works]
+    assert SCALING["core-hours reserved by the pods"] == [f"{work.reserved_core_hours:,.1f}" for work in works]
+    assert SCALING["price of the pods"] == [f"{work.cores_cost:,.2f} USD" for work in works]
+    assert SCALING["price of the egress"] == [f"{work.egress_cost:,.2f} USD" for work in works]
+
+
+@pytest.mark.parametrize(("pace", "pods"), [(10_000, "one pod"), (25_000, "two pods"), (50_000, "four pods")])
+def test_the_pods_of_the_page_keep_up_with_its_paces(pace: int, pods: str) -> None:
+    assert f"at {pace:,} events/s ({pods})" in SCALING
+    found = {scaling_work(events, pace).pods for events, _ in SIZES}
+    assert found == {{"one pod": 1, "two pods": 2, "four pods": 4}[pods]}
