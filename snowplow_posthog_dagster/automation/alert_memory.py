@@ -18,6 +18,9 @@ _MOST_MESSAGES = 500
 _KEPT = dt.timedelta(days=7)
 _lock = threading.RLock()
 
+Failures = dict[str, dict[str, float]]
+"""Day -> failed asset -> end of its last failed run, in seconds since 1970."""
+
 
 @dataclass
 class Message:
@@ -43,11 +46,15 @@ class OpenAlert:
     last_failed: float
     count: int = 1
     check: str = ""
+    failures: Failures | None = None
+    """Of a backfill: what has to succeed before it is over."""
+    ended: bool = False
+    """Whether the end of a backfill was told, after a first message with fewer days; it is the last word."""
 
 
 @dataclass
 class FailingBackfill:
-    """A backfill with failed runs that waits to be told in one message."""
+    """A backfill with failed runs, told in one message; `done` once it is over and everything about it is told."""
 
     since: float
     asset: str
@@ -55,6 +62,8 @@ class FailingBackfill:
     cause: str
     run_id: str
     told: bool = False
+    done: bool = False
+    failures: Failures = field(default_factory=dict)
 
 
 @dataclass
@@ -98,6 +107,7 @@ def remembered(instance: dg.DagsterInstance, target: str, now: float) -> Iterato
         finally:
             oldest = now - _KEPT.total_seconds()
             memory.outbox = [one for one in memory.outbox if one.at > oldest][-_MOST_MESSAGES:]
-            memory.backfills = {name: one for name, one in memory.backfills.items() if one.since > oldest}
+            kept = (item for item in memory.backfills.items() if item[1].since > oldest or not item[1].done)
+            memory.backfills = dict(kept)
             if memory.text() != before:
                 storage.set_cursor_values({name: memory.text()})

@@ -5,8 +5,9 @@
 
 Runs started in the UI and backfills carry no tags of ours, so the channel follows from the owner of the failed
 asset. One thing is said once: retries of a run count as one, a backfill gives one message with its number of failed
-days, and a day that fails again within the hour is only counted. Both run from the start and are silent without a
-token and outside production (`delivery.production`, or `alerts.outside_production: true`).
+days (and one at its end, if more failed since), and a day that fails again within the hour is only counted. Both
+run from the start and are silent without a token and outside production (`delivery.production`, or
+`alerts.outside_production: true`).
 """
 
 import time
@@ -84,7 +85,6 @@ def tell_failure(context: dg.RunFailureSensorContext, graph: Graph, slack: Alert
             elif is_due(context.instance, failed, section.threshold_of(failed.asset), now):
                 by_sensor = run.tags.get("dagster/sensor_name") == graph.name("new_snowplow_files")
                 _say_failed(memory, graph, failed, now, again=_BY_ITSELF if by_sensor else "")
-        _tell_backfills(memory, context.instance, graph, now)
         post_outbox(memory, slack, now)
 
 
@@ -123,39 +123,85 @@ def _link(graph: Graph, run_id: str) -> str:
 
 
 def _note_backfill(memory: AlertMemory, backfill: str, failed: FailedRun, now: float) -> None:
-    cause = f"{failed.cause.name}: {failed.cause.words}"
-    note = FailingBackfill(now, failed.asset, failed.channels, cause, failed.run_id)
-    memory.backfills.setdefault(backfill, note)
+    """Remember who is to hear of a backfill, and what failed in it; after a recovery it begins anew."""
+    note = memory.backfills.get(backfill)
+    if note is None or (note.told and note.done and f"backfill|{backfill}" not in memory.open):
+        cause = f"{failed.cause.name}: {failed.cause.words}"
+        note = memory.backfills[backfill] = FailingBackfill(now, failed.asset, [], cause, failed.run_id)
+    note.channels = list(dict.fromkeys([*note.channels, *failed.channels]))
+    note.failures.setdefault(failed.partition or failed.run_id, {})[failed.asset] = failed.ended or now
+    note.done = False
 
 
 def _tell_backfills(memory: AlertMemory, instance: dg.DagsterInstance, graph: Graph, now: float) -> None:
-    """One message per backfill, with the number of its failed days."""
-    section = graph.settings.file.alerts
+    """Per backfill one message with the number of its failed days, and one at its end if more failed since."""
     for backfill, note in memory.backfills.items():
+        if note.done:
+            continue
         over = is_over(instance, backfill)
-        if note.told or not (over or now - note.since > _BACKFILL_WAIT_SECONDS):
-            continue
-        failed, total = _backfill_counts(instance, backfill)
+        if over or (not note.told and now - note.since > _BACKFILL_WAIT_SECONDS):
+            _tell_backfill(memory, instance, graph, backfill, over, now)
+        note.done = over
+
+
+def _tell_backfill(
+    memory: AlertMemory, instance: dg.DagsterInstance, graph: Graph, backfill: str, over: bool, now: float
+) -> None:
+    note, name = memory.backfills[backfill], f"backfill|{backfill}"
+    failed, total = _backfill_counts(instance, backfill)
+    counted, which = f"{len(failed)} of {total} runs failed", days([*failed])
+    if not note.told and len(failed) >= _threshold(graph, note):
+        _say_backfill(memory, graph, backfill, f"{counted}{'' if over else ' so far'}: {which}", now, note.channels)
+        memory.open[name] = OpenAlert("backfill", note.asset, [*failed], note.channels, now, now)
         note.told = True
-        if len(failed) < section.threshold_of(note.asset):
-            continue
-        sofar = "" if over else " so far"
-        headline = f":red_circle: backfill *{backfill}*: {len(failed)} of {total} runs failed{sofar}: {days(failed)}"
-        step = "start the failed days again when the cause is mended: only what is not acknowledged is sent"
-        text = message(headline, note.cause, step, chapter="backfills", link=_link(graph, note.run_id))
-        memory.say(note.channels, text, now=now, fallback=section.default_channel)
-        alert = OpenAlert("backfill", note.asset, failed, note.channels, now, now, len(failed))
-        memory.open[f"backfill|{backfill}"] = alert
+    elif over and failed and name in memory.open:
+        channels = _unheard(memory.open[name], note, failed)
+        _say_backfill(memory, graph, backfill, f"{counted} when it ended: {which}", now, channels)
+    if name in memory.open:
+        _refresh(memory.open[name], note, failed)
 
 
-def _backfill_counts(instance: dg.DagsterInstance, backfill: str) -> tuple[list[str], int]:
-    """The failed partitions of a backfill, the last run of each counting, and the number of partitions that ran."""
+def _unheard(alert: OpenAlert, note: FailingBackfill, failed: dict[str, float]) -> list[str]:
+    """Who hears of the end of a backfill: all when more days failed since the first message, else who joined since."""
+    if alert.ended or failed.keys() <= set(alert.partitions):
+        return [one for one in note.channels if one not in alert.channels]
+    alert.ended = True
+    return note.channels
+
+
+def _threshold(graph: Graph, note: FailingBackfill) -> int:
+    """The smallest threshold of the assets that failed."""
+    assets = {note.asset, *(asset for found in note.failures.values() for asset in found)}
+    return min(graph.settings.file.alerts.threshold_of(asset) for asset in assets)
+
+
+def _say_backfill(
+    memory: AlertMemory, graph: Graph, backfill: str, words: str, now: float, channels: list[str]
+) -> None:
+    note = memory.backfills[backfill]
+    step = "start the failed days again when the cause is mended: only what is not acknowledged is sent"
+    headline = f":red_circle: backfill *{backfill}*: {words}"
+    text = message(headline, note.cause, step, chapter="backfills", link=_link(graph, note.run_id))
+    memory.say(channels, text, now=now, fallback=graph.settings.file.alerts.default_channel)
+
+
+def _refresh(alert: OpenAlert, note: FailingBackfill, failed: dict[str, float]) -> None:
+    """Every day that failed is named at the recovery; those that failed in the end have to succeed first."""
+    alert.partitions = list(dict.fromkeys([*alert.partitions, *failed]))
+    alert.count = len(alert.partitions)
+    alert.channels = note.channels
+    alert.failures = {day: note.failures.get(day) or {note.asset: ended} for day, ended in failed.items()}
+
+
+def _backfill_counts(instance: dg.DagsterInstance, backfill: str) -> tuple[dict[str, float], int]:
+    """The failed partitions of a backfill with their ends, by the last run of each, and how many partitions ran."""
     records = instance.get_run_records(dg.RunsFilter(tags={"dagster/backfill": backfill}))
-    last: dict[str, dg.DagsterRunStatus] = {}
+    last: dict[str, dg.RunRecord] = {}
     for record in records:
         run = record.dagster_run
-        last.setdefault(run.tags.get("dagster/partition", run.run_id), run.status)
-    return [day for day, status in last.items() if status == dg.DagsterRunStatus.FAILURE], len(last)
+        last.setdefault(run.tags.get("dagster/partition", run.run_id), record)
+    failed = {day: one for day, one in last.items() if one.dagster_run.status == dg.DagsterRunStatus.FAILURE}
+    return {day: one.end_time or 0.0 for day, one in failed.items()}, len(last)
 
 
 # -- watching ---------------------------------------------------------------------------------------------
@@ -173,21 +219,35 @@ def watch(context: dg.SensorEvaluationContext, graph: Graph, slack: AlertSlackRe
 
 
 def _tell_recoveries(memory: AlertMemory, instance: dg.DagsterInstance, graph: Graph, now: float) -> None:
+    """Close what is over; a backfill whose end was told has had its last word."""
     for name, alert in list(memory.open.items()):
-        if alert.kind == "check" or not _recovered(instance, alert):
+        if alert.kind == "check" or _goes_on(memory, name) or not _recovered(instance, alert):
             continue
         what = f"backfill *{name.split('|')[1]}*" if alert.kind == "backfill" else f"*{alert.asset}*"
         times = f" after {alert.count} failures" if alert.count > 1 else ""
         text = f":large_green_circle: {what} recovered{times}: {escaped(days(alert.partitions)) or 'no partition'}"
-        memory.say(alert.channels, text, now=now, fallback=graph.settings.file.alerts.default_channel)
+        if not alert.ended:
+            memory.say(alert.channels, text, now=now, fallback=graph.settings.file.alerts.default_channel)
         del memory.open[name]
 
 
+def _goes_on(memory: AlertMemory, name: str) -> bool:
+    """Whether an alert is of a backfill that is not over: further days of it may fail."""
+    kind, _, backfill = name.partition("|")
+    note = memory.backfills.get(backfill) if kind == "backfill" else None
+    return note is not None and not note.done
+
+
 def _recovered(instance: dg.DagsterInstance, alert: OpenAlert) -> bool:
-    """Whether every day of the alert was materialized after its last failure."""
-    key = dg.AssetKey(alert.asset.split("/"))
-    wanted: list[str | None] = [*alert.partitions] or [None]
-    return all(_materialized_after(instance, key, day, alert.last_failed) for day in wanted)
+    """Whether all that failed was materialized after its last failure."""
+    wanted: list[tuple[str, str | None, float]]
+    if alert.failures is None:
+        partitions: list[str | None] = [*alert.partitions]
+        wanted = [(alert.asset, day, alert.last_failed) for day in partitions or [None]]
+    else:
+        wanted = [(asset, day, ended) for day, found in alert.failures.items() for asset, ended in found.items()]
+    keys = ((dg.AssetKey(asset.split("/")), day, ended) for asset, day, ended in wanted)
+    return all(_materialized_after(instance, *one) for one in keys)
 
 
 def _materialized_after(instance: dg.DagsterInstance, key: dg.AssetKey, partition: str | None, moment: float) -> bool:
