@@ -9,8 +9,19 @@ RUNBOOK = "docs/runbook.md"
 
 _STACK_TRACE = re.compile(r"\s*Stack Trace:\n(?:\s+File .*\n(?:\s{4,}.*\n?)*)*")
 
+_KILLED = (
+    "the run was killed, probably out of memory",
+    "give the run more memory or lower transform.processes, then start it again: it goes on where it stopped",
+)
 # Which words of Dagster, Kubernetes and the kernel mean that a run ended without an error of its own.
+# The first that is found counts: Kubernetes still tells of a late node or image when the run died of something else.
 _ENDINGS = (
+    (
+        re.compile(
+            r"\bOOM|out of memory|low on resource: memory|exit.?code:? ?(-9|137)\b|signal 9\b|SIGKILL", re.IGNORECASE
+        ),
+        *_KILLED,
+    ),
     (
         re.compile(r"ErrImagePull|ImagePullBackOff|InvalidImageName|pull(ing)? image", re.IGNORECASE),
         "the image could not be pulled",
@@ -18,20 +29,19 @@ _ENDINGS = (
     ),
     (
         re.compile(
-            r"unschedulable|FailedScheduling|Insufficient (cpu|memory)|taking longer than .* to start|start_timeout",
+            r"unschedulable|FailedScheduling|Insufficient (cpu|memory)|nodes are available|untolerated taint"
+            r"|taking longer than .* to start|start_timeout",
             re.IGNORECASE,
         ),
         "the pod could not be scheduled",
         "no node has room for it, or its selector fits none: `kubectl describe pod`; then start the run again",
     ),
-    (
-        re.compile(r"OOM|out of memory|no active pods|exit code -9|signal 9|SIGKILL", re.IGNORECASE),
-        "the run was killed, probably out of memory",
-        "give the run more memory or lower transform.processes, then start it again: it goes on where it stopped",
-    ),
+    (re.compile(r"no active pods", re.IGNORECASE), *_KILLED),
     (
         re.compile(
-            r"unexpectedly exited|has been marked as? failed|exited unexpectedly|heartbeat|crashed", re.IGNORECASE
+            r"unexpectedly exited|has been marked as? failed|marking (the )?run .*as failed|exited unexpectedly"
+            r"|heartbeat|crashed|evicted|low on resource",
+            re.IGNORECASE,
         ),
         "the run's process vanished: killed, out of memory, or its machine went away",
         "look at the machine's memory at that time, then start the run again: it goes on where it stopped",
@@ -76,6 +86,8 @@ class Cause:
 def cause_of(name: str, words: str) -> Cause:
     """The cause that an exception names."""
     short = name.rsplit(".", 1)[-1]
+    if short == "ChildProcessCrashException":  # It has no words: the kernel killed the process of the step.
+        return Cause("killed", *_KILLED, "killed-run")
     next_step, chapter = _NEXT_STEPS.get(short, _OTHERWISE)
     words = re.sub(rf"^(\w+\.)*{re.escape(short)}:\s*", "", words.strip())
     return Cause(short, words or short, next_step, chapter)

@@ -138,10 +138,18 @@ def _outcomes(instance: dg.DagsterInstance, failed: FailedRun) -> Iterator[tuple
         run = record.dagster_run
         root = run.root_run_id or run.run_id
         statuses = {one.step_key: one.status for one in instance.get_run_step_stats(run.run_id)}
-        selected = run.run_id == failed.run_id or step in statuses
+        selected = run.run_id == failed.run_id or step in statuses or (not statuses and _died_early(run, failed))
         if root in seen or not selected or run.tags.get("dagster/will_retry") == "true":
             continue
         seen.add(root)
         status = statuses.get(step)
         good = status is not None and status.value == "SUCCESS"
         yield run.tags.get("dagster/partition", run.run_id), good, record.end_time or 0.0
+
+
+def _died_early(run: dg.DagsterRun, failed: FailedRun) -> bool:
+    """Whether a run without steps was to make the asset: its image was not pulled, or it found no node."""
+    if not run.asset_selection:
+        # A job names no assets. Those without a partition do something else.
+        return run.is_failure and ("dagster/partition" in run.tags) == bool(failed.partition)
+    return run.is_failure and dg.AssetKey.from_user_string(failed.asset) in run.asset_selection

@@ -1,6 +1,7 @@
 """What each check of a day says, from states of its log."""
 
 import datetime as dt
+import re
 from typing import Any
 
 import dagster as dg
@@ -249,3 +250,14 @@ def test_every_result_carries_its_partition_and_its_chapter_of_the_runbook(repos
     for spec in check_specs(KEY):
         chapter = spec.metadata["runbook"].partition("#")[2]
         assert f"## {chapter}" in runbook or f'<a id="{chapter}"></a>' in runbook, chapter
+
+
+def test_every_chapter_of_an_alert_or_a_check_has_its_five_parts(repository):
+    runbook = (repository / "docs" / "runbook.md").read_text().partition("\n# How to\n")[0]
+    chapters = re.findall(r'<a id="([^"]+)"></a>\n(.*?)(?=\n<a id=|\n# |\Z)', runbook, re.DOTALL)
+    assert len(chapters) > 20
+    for name, text in chapters:
+        for part in ("Severity", "Means", "First command", "Safe action", "Escalate"):
+            assert f"**{part}**" in text, f"{name} has no {part}"
+        first = re.search(r"\*\*First command\*\*: (.)", text)
+        assert first and first[1] == "`", f"{name} does not begin with a command"
