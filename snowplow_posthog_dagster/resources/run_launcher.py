@@ -25,12 +25,19 @@ class LabelledK8sRunLauncher(K8sRunLauncher):
     def get_container_context_for_run(self, dagster_run: DagsterRun) -> K8sContainerContext:
         """What dagster-k8s puts together from instance, code location and tags, and the labels."""
         context = super().get_container_context_for_run(dagster_run)
-        return context.merge(K8sContainerContext(labels=run_labels(dagster_run)))
+        return context.merge(K8sContainerContext(labels=run_labels(dagster_run, self._names_in_job(dagster_run))))
+
+    def _names_in_job(self, run: DagsterRun) -> list[str]:
+        """The assets of the run's whole job: a sensor's or a terminal's run selects none of them by name."""
+        if run.job_snapshot_id is None or not self._instance.has_job_snapshot(run.job_snapshot_id):
+            return []
+        nodes = self._instance.get_job_snapshot(run.job_snapshot_id).node_names
+        return sorted(name.rpartition("__")[2] for name in nodes)
 
 
-def run_labels(run: DagsterRun) -> dict[str, str]:
+def run_labels(run: DagsterRun, names_in_job: list[str]) -> dict[str, str]:
     """The labels of a run. A value has at most 63 characters, so assets are shortened to their last names."""
-    names = sorted(key.path[-1] for key in run.asset_selection or ())
+    names = sorted(key.path[-1] for key in run.asset_selection or ()) or names_in_job
     found = {
         "asset": ".".join(names) or run.job_name,
         "partition": run.tags.get("dagster/partition", ""),

@@ -110,6 +110,7 @@ class Launcher:
             tags=tags,
             remote_job_origin=job.get_remote_origin(),
             job_code_origin=job.get_python_origin(),
+            job_snapshot=job.job_snapshot,
             asset_selection=frozenset(AssetKey(name) for name in assets) or None,
         )
         self._instance.run_launcher.launch_run(LaunchRunContext(dagster_run=run, workspace=None))
