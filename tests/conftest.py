@@ -5,6 +5,7 @@ missing, the test is skipped on a laptop and fails in CI.
 """
 
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,15 @@ def pytest_configure() -> None:
             del os.environ[name]
     os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
     os.environ["AWS_CONFIG_FILE"] = os.environ["AWS_SHARED_CREDENTIALS_FILE"] = os.devnull
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> None:
+    """With TESTS_BEGUN=file, note there which test begins: of a run that is cut off, the last lines say where."""
+    if file := os.environ.get("TESTS_BEGUN"):
+        worker = os.environ.get("PYTEST_XDIST_WORKER", "alone")
+        with Path(file).open("a") as begun:
+            begun.write(f"{time.strftime('%H:%M:%S')} {worker} {item.nodeid}\n")
 
 
 @pytest.hookimpl(tryfirst=True)
