@@ -5,7 +5,7 @@ import dagster as dg
 from snowplow_posthog_dagster.assets.graph import GROUP, Graph
 from snowplow_posthog_dagster.assets.metadata import accounting_result, counts_metadata, step_metadata
 from snowplow_posthog_dagster.assets.run import LoadConfig, day_load, log_metrics
-from snowplow_posthog_dagster.loading.presence import missing_batches, missing_words
+from snowplow_posthog_dagster.loading.presence import missing_batches, missing_words, presence
 from snowplow_posthog_dagster.loading.setup import blueprint_of
 from snowplow_posthog_dagster.resources.s3 import SnowplowS3Resource
 
@@ -50,6 +50,8 @@ def build_batches(graph: Graph) -> dg.AssetsDefinition:
             state = load.log.state()
             log_metrics(settings, load, context)
             missing = missing_words(missing_batches(load.workspace, load.day, state), load.day)
+            # A page of LIST for 1,000 batches: for a day that is new, and not for one that is merely looked at again.
+            present = {} if report.nothing_new else {"batches": f"{presence(load.workspace, load.day, state)}"}
         report.counts = state.counts()
         for line in report.changed:
             context.log.warning(line)
@@ -59,7 +61,9 @@ def build_batches(graph: Graph) -> dg.AssetsDefinition:
         return dg.MaterializeResult(
             metadata={**counts_metadata(report.counts), **step_metadata(report)},
             check_results=[
-                accounting_result(report, state, check=ACCOUNTING, key=key, partition=f"{load.day}", missing=missing)
+                accounting_result(
+                    report, state, check=ACCOUNTING, key=key, partition=f"{load.day}", missing=missing, also=present
+                )
             ],
         )
 

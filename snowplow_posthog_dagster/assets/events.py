@@ -18,10 +18,10 @@ from snowplow_posthog_dagster.assets.run import LoadConfig, day_load, log_metric
 from snowplow_posthog_dagster.loading.pacing_leases import BACKFILL_WEIGHT, LIVE_WEIGHT, shared_pace
 from snowplow_posthog_dagster.loading.presence import missing_batches, missing_words
 from snowplow_posthog_dagster.loading.reports import StepReport
+from snowplow_posthog_dagster.loading.setup import may_send
 from snowplow_posthog_dagster.resources.posthog import PostHogResource
 from snowplow_posthog_dagster.resources.s3 import SnowplowS3Resource
 from snowplow_posthog_dagster.storage.state import DayState
-from snowplow_posthog_dagster.storage.target import check_target, refuse_when_paused
 
 COMPLETE = "nothing_left"
 _BACKFILL_TAGS = frozenset({"dagster/backfill", "snowplow_posthog/backfill"})
@@ -69,8 +69,7 @@ def build_events(graph: Graph) -> dg.AssetsDefinition:
         identity, api_key = settings.target_identity, settings.project_api_key
         client = posthog.client(settings)
         with day_load(context, settings, s3.connection(), config, unit="events", lease=True) as load:
-            refuse_when_paused(load.workspace)
-            check_target(load.workspace, identity)
+            may_send(settings, load.workspace)
             load.progress = ErrorAlarm(context.instance, load, key, settings.file.checks)
             rate = posthog.events_per_second or settings.events_per_second
             weight = BACKFILL_WEIGHT if _BACKFILL_TAGS & context.run.tags.keys() else LIVE_WEIGHT

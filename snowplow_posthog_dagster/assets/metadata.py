@@ -79,9 +79,18 @@ def step_metadata(report: StepReport) -> Metadata:
 
 
 def accounting_result(
-    report: StepReport, state: DayState, *, check: str, key: dg.AssetKey, partition: str, missing: Sequence[str] = ()
+    report: StepReport,
+    state: DayState,
+    *,
+    check: str,
+    key: dg.AssetKey,
+    partition: str,
+    missing: Sequence[str] = (),
+    also: Mapping[str, str] | None = None,
 ) -> dg.AssetCheckResult:
     """The accounting check: an error only when a sum does not add up, or when events to send are `missing` (in words).
+
+    `also` is metadata beside its own.
 
     Then downstream steps are blocked. While an operator has accepted it for the day (`check acknowledge`), it warns
     and says who, until when and why.
@@ -100,6 +109,7 @@ def accounting_result(
             "runbook": "docs/runbook.md#records-accounted-for",
             "summary": report.summary(),
             "problems": problems[:50],
+            **(also or {}),
             **accepted,
         },
     )

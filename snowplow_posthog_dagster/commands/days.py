@@ -23,11 +23,11 @@ from snowplow_posthog_dagster.loading.setup import (
     capture_client_of,
     connection_of,
     delivery_options_of,
+    may_send,
     workspace_of,
 )
 from snowplow_posthog_dagster.settings import Settings
 from snowplow_posthog_dagster.storage.leases import DayLease
-from snowplow_posthog_dagster.storage.target import check_target, refuse_when_paused
 from snowplow_posthog_dagster.storage.workspace import Workspace
 
 Day = Annotated[str, typer.Argument(help="The archive day, YYYY-MM-DD.")]
@@ -122,15 +122,6 @@ def operated_day(
     )
     with lease:
         yield load
-
-
-def may_send(current: Settings, workspace: Workspace) -> None:
-    """Refuse to send to a project that the target does not stand for, or while it is paused.
-
-    Raises TargetError, SettingsError, PausedError.
-    """
-    check_target(workspace, current.target_identity)
-    refuse_when_paused(workspace)
 
 
 def deliver(load: DayLoad, current: Settings, chosen: list[OpenBatch] | None = None) -> StepReport:

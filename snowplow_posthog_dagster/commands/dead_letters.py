@@ -3,6 +3,7 @@
 import itertools
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Annotated
 
 import typer
@@ -16,19 +17,26 @@ from snowplow_posthog_dagster.commands.days import (
     a_day,
     deliver,
     logged_days,
-    may_send,
     operated_day,
     the_workspace,
 )
 from snowplow_posthog_dagster.commands.terminal import announce_sending, friendly_errors, out, plain, settings
 from snowplow_posthog_dagster.loading.replay import Replay, batches_to_send
-from snowplow_posthog_dagster.loading.setup import mapper_of
+from snowplow_posthog_dagster.loading.setup import mapper_of, may_send
 from snowplow_posthog_dagster.storage.day_log import DayLog
 from snowplow_posthog_dagster.storage.dead_letters import DELIVERY, TRANSFORM, DeadLetter, counted_letters
+from snowplow_posthog_dagster.storage.state import ObjectState
 from snowplow_posthog_dagster.storage.workspace import Workspace
 
+# Not a stage of a letter: what could not be read as a whole (broken gzip, a decompression bomb) has no records yet, and
+# to count it as settled would lose those that it may hold.
+_OBJECT = "object"
 Stage = Annotated[
-    str | None, typer.Option(help=f"`{TRANSFORM}` (not a usable record) or `{DELIVERY}` (PostHog refused the event).")
+    str | None,
+    typer.Option(
+        help=f"`{TRANSFORM}` (not a usable record), `{DELIVERY}` (PostHog refused the event) or `{_OBJECT}` (an object"
+        " that could not be read as a whole)."
+    ),
 ]
 Reason = Annotated[str, typer.Option(help="Only letters whose reason holds these words.")]
 
@@ -53,11 +61,12 @@ def list_(
             table.add_column(name, justify="right" if name == "letters" else "left", overflow="fold")
         counts: Counter[tuple[str, str, str]] = Counter()
         for day in logged_days(workspace, start, end):
-            counts.update(
-                (f"{day}", letter.stage, letter.reason) for letter in _letters(workspace, f"{day}", stage, reason)
-            )
+            found = _found(workspace, f"{day}", stage, reason)
+            counts.update((f"{day}", letter.stage, letter.reason) for letter in found.letters)
+            counts.update((f"{day}", _OBJECT, known.reason) for known in found.objects)
     for (name, found_stage, words), number in sorted(counts.items(), key=lambda item: (item[0][:2], -item[1])):
-        table.add_row(name, found_stage, f"{number:,}", plain(words[:_LONG]))
+        unit = " objects" if found_stage == _OBJECT else ""
+        table.add_row(name, found_stage, f"{number:,}{unit}", plain(words[:_LONG]))
     out.print(table if counts else "No dead letters.")
 
 
@@ -71,7 +80,11 @@ def show(
     """Show dead letters of a day: the record or event, its reason and its place in the archive."""
     current = settings()
     with friendly_errors():
-        for letter in itertools.islice(_letters(the_workspace(current), day, stage, reason), limit):
+        found = _found(the_workspace(current), day, stage, reason)
+        for known in found.objects[:limit]:
+            out.rule(f"{plain(known.key)} as a whole")
+            out.print(f"{plain(known.reason)}; tried {known.attempts} times, again from {known.next_try} on")
+        for letter in itertools.islice(found.letters, limit):
             out.rule(f"{plain(letter.key)} {'record' if letter.stage == TRANSFORM else 'event'} {letter.number}")
             out.print(plain(letter.reason))
             out.print(JSON.from_data(letter.content))
@@ -105,8 +118,26 @@ def replay(day: Day, stage: Stage = None, reason: Reason = "", now: Now = False,
     out.print(f"{sent.events:,} events acknowledged in {sent.posts:,} posts; the day is {closed}.")
 
 
-def _letters(workspace: Workspace, day: str, stage: str | None, reason: str) -> Iterator[DeadLetter]:
-    if stage not in {None, TRANSFORM, DELIVERY}:
-        raise typer.BadParameter(f"--stage is {TRANSFORM} or {DELIVERY}, not {stage!r}")
+@dataclass(frozen=True)
+class _Found:
+    """What did not become events of a day: letters, and objects that nobody could read."""
+
+    letters: Iterator[DeadLetter]
+    objects: list[ObjectState]
+
+
+def _found(workspace: Workspace, day: str, stage: str | None, reason: str) -> _Found:
+    if stage not in {None, TRANSFORM, DELIVERY, _OBJECT}:
+        raise typer.BadParameter(f"--stage is {TRANSFORM}, {DELIVERY} or {_OBJECT}, not {stage!r}")
     chosen = a_day(day)
-    return counted_letters(workspace, chosen, DayLog(workspace, chosen).state(), stage=stage, reason=reason)
+    state = DayLog(workspace, chosen).state()
+    broken = [
+        known
+        for known in state.objects.values()
+        if known.status == "broken" and stage in {None, _OBJECT} and reason.casefold() in known.reason.casefold()
+    ]
+    return _Found(counted_letters(workspace, chosen, state, stage=stage, reason=reason), broken)
+
+
+def _letters(workspace: Workspace, day: str, stage: str | None, reason: str) -> Iterator[DeadLetter]:
+    return _found(workspace, day, stage, reason).letters

@@ -133,12 +133,7 @@ def _project(current: Settings) -> str:
     query = query_client_of(current)
     if query is None:
         return "not checked: set POSTHOG_PERSONAL_API_KEY and POSTHOG_PROJECT_ID to compare them"
-    project = query.project()
-    if project.api_token != current.project_api_key:
-        raise SettingsError(
-            f"POSTHOG_PROJECT_API_KEY does not belong to project {project.project_id} ({project.name}); events would"
-            " go elsewhere: copy the key from that project's settings"
-        )
+    project = query.project_of(current.project_api_key)
     return f"project {project.project_id} is {project.name!r} and the capture key belongs to it"
 
 

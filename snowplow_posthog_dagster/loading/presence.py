@@ -1,10 +1,12 @@
-r"""Batches that the log lists and that are still to be sent: do they lie in the workspace, and can they be used?
+r"""Batches that the log lists: do they lie in the workspace, and can they be used?
 
-    state of the day --open batches--> one LIST of their part of the day --> those that are missing
-                                   \-> one GET each (operators only)     --> those that cannot be used
+    state of the day --open batches----> one LIST of their part of the day --> those that are missing
+                    \                \-> one GET each (operators only)     --> those that cannot be used
+                     \--all, not purged-> one LIST of the day              --> how many of them are there
 
-A batch that PostHog acknowledged may go at any time: housekeeping deletes it, and so may a lifecycle rule of the
-bucket. One that is still to be sent may not: without it the sums of the log add up and its events never arrive.
+A batch that PostHog acknowledged may go at any time: housekeeping deletes it and says so in the log, and a lifecycle
+rule of the bucket does without a word. One that is still to be sent may not: without it the sums of the log add up and
+its events never arrive.
 """
 
 import datetime as dt
@@ -14,7 +16,7 @@ from dataclasses import dataclass
 
 from snowplow_posthog_dagster.errors import GoneObjectError, WorkspaceError
 from snowplow_posthog_dagster.posthog.batches import run_of
-from snowplow_posthog_dagster.storage.state import DayState
+from snowplow_posthog_dagster.storage.state import BATCHES, DayState
 from snowplow_posthog_dagster.storage.workspace import Workspace
 
 _READERS = 16
@@ -60,6 +62,31 @@ def _present(workspace: Workspace, day: dt.date, places: list[str]) -> Iterator[
         if listed.key > last:
             return
         yield listed.key
+
+
+@dataclass(frozen=True)
+class Presence:
+    """The batches that the log lists and that nobody purged: how many, and how many of them lie in the workspace."""
+
+    listed: int
+    present: int
+
+    def __str__(self) -> str:
+        words = f"{self.present:,} of {self.listed:,} that the log lists lie in the workspace"
+        gone = self.listed - self.present
+        return f"{words}; {gone:,} were deleted by something else than housekeeping" if gone else words
+
+
+def presence(workspace: Workspace, day: dt.date, state: DayState) -> Presence:
+    """Count the day's batches in the log and in the workspace, by one LIST of the day (a page for 1,000 batches)."""
+    listed = {
+        workspace.batch_key(day, known.object_id, name)
+        for known in state.objects.values()
+        if not known.withdrawn and BATCHES not in known.purged
+        for name in known.batches
+    }
+    present = sum(found.key in listed for found in workspace.bucket.listing(workspace.folder("batches", day)))
+    return Presence(len(listed), present)
 
 
 def missing_words(missing: list[NeededBatch], day: dt.date) -> list[str]:

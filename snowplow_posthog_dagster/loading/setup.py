@@ -12,6 +12,7 @@ from snowplow_posthog_dagster.settings import Settings
 from snowplow_posthog_dagster.storage.archive import Archive
 from snowplow_posthog_dagster.storage.s3 import Bucket, Connection, connect
 from snowplow_posthog_dagster.storage.suppressed import Suppressed
+from snowplow_posthog_dagster.storage.target import check_target, refuse_when_paused
 from snowplow_posthog_dagster.storage.workspace import Workspace
 
 
@@ -99,6 +100,22 @@ def query_client_of(settings: Settings) -> QueryClient | None:
     return QueryClient(
         settings.host, project, personal.get_secret_value(), ca_bundle=section.ca_bundle, proxy=section.proxy
     )
+
+
+def may_send(settings: Settings, workspace: Workspace) -> None:
+    """Refuse to send while the target is paused, and to a project that it does not stand for.
+
+    With POSTHOG_EXPECTED_PROJECT and a personal key set, PostHog itself says whose the capture key is: a wrong key
+    beside the right id nobody else can tell. Raises PausedError, TargetError, SettingsError, and
+    CaptureUnavailableError when PostHog does not answer that question.
+    """
+    refuse_when_paused(workspace)
+    identity = settings.target_identity
+    query = query_client_of(settings) if settings.environment.posthog_expected_project else None
+    if query is not None:
+        query.project_of(settings.project_api_key)
+    # Last, because the first use is kept.
+    check_target(workspace, identity)
 
 
 def delivery_options_of(settings: Settings) -> DeliveryOptions:

@@ -34,6 +34,7 @@ from urllib3.exceptions import (
 from urllib3.exceptions import TimeoutError as HTTPTimeoutError
 
 from snowplow_posthog_dagster.errors import SettingsError
+from snowplow_posthog_dagster.posthog.connections import bounded
 
 _ANSWER_BYTES = 4096
 _WORDS = 300
@@ -109,6 +110,7 @@ class CaptureClient:
         self._pool: urllib3.PoolManager = (
             urllib3.ProxyManager(proxy, **options) if proxy else urllib3.PoolManager(**options)
         )
+        bounded(self._pool, timeout_seconds)
 
     def post(self, body: bytes) -> Answer:
         """Post one gzip'd body. Never raises for what a server or network does."""

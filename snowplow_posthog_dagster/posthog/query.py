@@ -68,6 +68,19 @@ class QueryClient:
         found = self._ask("GET", self._base, None)
         return Project(str(found.get("id", "")), str(found.get("name", "")), str(found.get("api_token", "")))
 
+    def project_of(self, capture_key: str) -> Project:
+        """The project, after making sure that the capture key is its own: PostHog takes events of any key it knows.
+
+        Raises SettingsError when the key belongs elsewhere, and what `project` raises.
+        """
+        found = self.project()
+        if found.api_token != capture_key:
+            raise SettingsError(
+                f"POSTHOG_PROJECT_API_KEY does not belong to project {found.project_id} ({found.name}); events would"
+                " go elsewhere: copy the key from that project's settings"
+            )
+        return found
+
     def rows(self, hogql: str) -> list[list[Any]]:
         """The result rows of a HogQL query. Raises SettingsError or CaptureUnavailableError."""
         answer = self._ask("POST", f"{self._base}query/", {"query": {"kind": "HogQLQuery", "query": hogql}})

@@ -78,3 +78,39 @@ def test_events_alone_do_not_send_what_was_overwritten_since(site: Ground) -> No
     assert key in str(changed) and "2 events of the old one" in str(changed)
     left = evaluation(result, EVENTS, "nothing_left")
     assert not left.passed and "1 objects to transform" in str(left.description)
+
+
+def test_the_right_project_with_the_key_of_another_is_found_out_before_anything_is_sent(site: Ground) -> None:
+    site.put("a", lines_of(3))
+    materialize(site, BATCHES)
+    site.environment = {"POSTHOG_EXPECTED_PROJECT": "2", "POSTHOG_PROJECT_ID": "2"}
+    result = materialize(site, EVENTS)
+    (failure,) = [event for event in result.all_events if event.is_step_failure]
+    told = str(failure.step_failure_data.error)
+    assert "POSTHOG_PROJECT_API_KEY does not belong to project 2 (Sandbox test)" in told
+    assert site.posthog.raw_rows() == 0 and site.posthog.progress()["requests"] == 0
+    site.environment = {"POSTHOG_EXPECTED_PROJECT": "1"}
+    assert materialize(site, EVENTS).success
+    assert site.posthog.raw_rows() == 3
+
+
+def test_another_project_than_the_expected_one_gets_nothing(site: Ground) -> None:
+    site.put("a", lines_of(3))
+    materialize(site, BATCHES)
+    site.environment = {"POSTHOG_EXPECTED_PROJECT": "7"}
+    assert not materialize(site, EVENTS).success
+    assert site.posthog.raw_rows() == 0 and site.posthog.progress()["requests"] == 0
+
+
+def test_the_check_counts_the_batches_that_lie_there_against_those_of_the_log(site: Ground) -> None:
+    key = site.put("a", lines_of(3))
+    site.put("b", lines_of(2))
+    materialize(site, BATCHES, EVENTS)
+    known = next(known for known in site.state().objects.values() if known.key == key)
+    site.workspace.bucket.delete([site.workspace.batch_key(DAY, known.object_id, name) for name in known.batches])
+    site.put("c", lines_of(1))
+    found = evaluation(materialize(site, BATCHES), BATCHES)
+    assert found.passed, "what PostHog has acknowledged may be gone"
+    assert found.metadata["batches"].value == (
+        "2 of 3 that the log lists lie in the workspace; 1 were deleted by something else than housekeeping"
+    )

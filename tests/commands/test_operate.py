@@ -158,6 +158,32 @@ def test_dead_letters_are_listed_shown_and_not_replayed_while_paused(typed: Type
     assert "1 are still dead letters" in typed("dead-letters", "replay", f"{DAY}").output
 
 
+def test_dead_letters_are_chosen_by_day_stage_and_reason(typed: Typed) -> None:
+    other = dt.date(2022, 6, 8)
+    typed.ground.put("a", [*lines_of(1), b"no record"])
+    typed.ground.put("b", [*lines_of(1), user_line("x", txn_id="many")], day=other)
+    for day in (DAY, other):
+        typed.ground.run(day)
+    assert [day in typed("dead-letters", "list").output for day in (f"{DAY}", f"{other}")] == [True, True]
+    for chosen in (("--from", "2022-06-07"), ("--reason", "TXN_ID"), ("--to", f"{other}", "--reason", "txn_id")):
+        shown = typed("dead-letters", "list", *chosen).output
+        assert f"{other}" in shown and f"{DAY}" not in shown
+    assert "No dead letters" in typed("dead-letters", "list", "--to", "2022-06-05").output
+    assert "No dead letters" in typed("dead-letters", "list", "--reason", "no such words").output
+
+
+def test_an_object_that_could_not_be_read_as_a_whole_stands_beside_the_dead_letters(typed: Typed) -> None:
+    typed.ground.file = {"transform": {"max_object_bytes": 1_000_000}}
+    typed.ground.put("a", lines_of(2))
+    key = typed.ground.put("bomb", [b"\0" * 3_000_000])
+    typed.ground.run()
+    listed = typed("dead-letters", "list").output
+    assert "object" in listed and "1 objects" in listed and "max_object_bytes" in listed
+    shown = typed("dead-letters", "show", f"{DAY}", "--stage", "object").output
+    assert key in shown and "more than 1,000,000 bytes" in shown and "tried 1 times" in shown
+    assert "No dead letters" in typed("dead-letters", "list", "--stage", "transform").output
+
+
 def test_refused_events_are_replayed(typed: Typed) -> None:
     typed.ground.put("a", lines_of(1))
     typed.ground.posthog.play(Fault(name="refused", status=400, body="poison"))

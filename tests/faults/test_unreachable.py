@@ -1,8 +1,6 @@
 """A name that does not resolve, TLS that fails: one clear line, soon, and no storm of retries."""
 
 import socket
-import ssl
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -15,6 +13,7 @@ import pytest
 from snowplow_posthog_dagster.errors import CaptureUnavailableError, SettingsError
 from snowplow_posthog_dagster.posthog import capture
 from tests.faults.world import World, events
+from tests.integration.servers.certificate import self_signed, server_side
 
 pytestmark = pytest.mark.usefixtures("quick_retries")
 
@@ -34,15 +33,7 @@ class _Taking(BaseHTTPRequestHandler):
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A certificate for localhost that nobody trusts, and its key."""
-    folder = tmp_path_factory.mktemp("tls")
-    files = folder / "certificate.pem", folder / "key.pem"
-    command = [
-        "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
-        "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost",
-        "-out", str(files[0]), "-keyout", str(files[1]),
-    ]  # fmt: skip
-    subprocess.run(command, check=True, capture_output=True)
-    return files
+    return self_signed(tmp_path_factory.mktemp("tls"), names="DNS:localhost")
 
 
 @contextmanager
@@ -51,9 +42,7 @@ def https_server(certificate: tuple[Path, Path] | None) -> Iterator[int]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Taking)
     server.handle_error = lambda *args: None  # type: ignore[method-assign]
     if certificate:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(*certificate)
-        server.socket = context.wrap_socket(server.socket, server_side=True)
+        server.socket = server_side(certificate).wrap_socket(server.socket, server_side=True)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         yield server.server_address[1]

@@ -1,15 +1,20 @@
 """What each answer of PostHog means, and that an answer is needed at all."""
 
+import contextlib
 import datetime as dt
 import socket
+import ssl
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
 from snowplow_posthog_dagster.posthog.capture import CaptureClient, Verdict, classify, parse_retry_after
+from tests.integration.servers.certificate import self_signed, server_side
 
 
 @pytest.mark.parametrize("body", [b'{"status":"Ok"}', b'{"status": 1}'])
@@ -63,7 +68,7 @@ def test_a_proxys_page_is_cut_to_a_line() -> None:
 
 
 @contextmanager
-def server(answer: Callable[[BaseHTTPRequestHandler], None]) -> Iterator[str]:
+def server(answer: Callable[[BaseHTTPRequestHandler], None], tls: ssl.SSLContext | None = None) -> Iterator[str]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
@@ -75,9 +80,11 @@ def server(answer: Callable[[BaseHTTPRequestHandler], None]) -> Iterator[str]:
             return
 
     running = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    if tls:
+        running.socket = tls.wrap_socket(running.socket, server_side=True)
     threading.Thread(target=running.serve_forever, daemon=True).start()
     try:
-        yield f"http://127.0.0.1:{running.server_address[1]}"
+        yield f"{'https' if tls else 'http'}://127.0.0.1:{running.server_address[1]}"
     finally:
         running.shutdown()
         running.server_close()
@@ -139,6 +146,29 @@ def test_a_read_timeout_is_an_overload_and_will_be_retried() -> None:
         answer = CaptureClient(host, timeout_seconds=0.2).post(b"x")
         released.set()
     assert (answer.verdict, answer.status, answer.overloaded) == (Verdict.RETRY, 0, True)
+
+
+def trickling_head(handler: BaseHTTPRequestHandler) -> None:
+    """A header every 0.1 s without end: no read of the socket ever takes longer."""
+    handler.close_connection = True
+    with contextlib.suppress(OSError):
+        handler.wfile.write(b"HTTP/1.1 200 OK\r\n")
+        for number in range(60):
+            handler.wfile.write(b"X-Wait-%d: 1\r\n" % number)
+            time.sleep(0.1)
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_an_answer_whose_head_trickles_in_is_a_timeout(scheme: str, tmp_path: Path) -> None:
+    files = self_signed(tmp_path, names="IP:127.0.0.1")
+    with server(trickling_head, server_side(files) if scheme == "https" else None) as host:
+        client = CaptureClient(host, timeout_seconds=0.5, ca_bundle=str(files[0]))
+        began = time.monotonic()
+        answer = client.post(b"x" * 500_000)
+        assert time.monotonic() - began < 2
+        client.close()
+    assert (answer.verdict, answer.status, answer.overloaded) == (Verdict.RETRY, 0, True)
+    assert "0.5" in answer.words
 
 
 def test_a_reset_connection_is_retried() -> None:
