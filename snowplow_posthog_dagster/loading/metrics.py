@@ -45,7 +45,7 @@ class MetricsOfTarget(Collector):
     """What Prometheus scrapes: the metrics of one target, read anew at every scrape.
 
     Days before `since` are not counted; the last `days` with a log have numbers of their own. A workspace that cannot
-    be read gives `snowplow_posthog_readable 0` and nothing else, so that alerts on silence go off.
+    be read gives `snowplow_posthog_readable 0` and nothing else, which has an alert of its own.
     """
 
     def __init__(self, workspace: Workspace, *, since: dt.date | None, days: int) -> None:

@@ -26,6 +26,8 @@ from snowplow_posthog_dagster.storage.day_log import DayLog
 from snowplow_posthog_dagster.storage.entries import BatchNote, Delivered, Done, Entry
 from snowplow_posthog_dagster.storage.state import ACKNOWLEDGED
 from snowplow_posthog_dagster.storage.workspace import Workspace, timestamp_text
+from tests.automation.desk import Desk
+from tests.automation.slack_server import SlackServer, running_slack
 
 SAMPLE_LINES = [line for item in sample_objects() for line in item.lines.split(b"\n") if line]
 """Real events, one a line; broken ones are among them."""
@@ -178,3 +180,17 @@ def world(
         yield World(Settings(environment, SettingsFile()), instance, posthog)
         new_files._watches.clear()
         new_files._observed.clear()
+
+
+@pytest.fixture
+def slack() -> Iterator[SlackServer]:
+    """A server that speaks Slack's API and keeps what it is told."""
+    with running_slack() as server:
+        yield server
+
+
+@pytest.fixture
+def desk(slack: SlackServer, instance_storage: Callable[[], dict[str, Any]]) -> Iterator[Desk]:
+    """A real instance whose assets fail on request, and the alerts to that Slack."""
+    with dg.instance_for_test(overrides=instance_storage()) as instance:
+        yield Desk(instance, slack)

@@ -1,29 +1,15 @@
 """A backfill in Slack: one message, another at its end if more failed since, and no recovery while a day fails."""
 
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable
 
 import dagster as dg
 import pytest
 
 from snowplow_posthog_dagster.automation import slack_alerts
-from tests.automation.slack_server import SlackServer, running_slack
-from tests.automation.test_slack_alerts import Desk
+from tests.automation.desk import Desk
 
 pytestmark = pytest.mark.filterwarnings("ignore::dagster.BetaWarning")
 TAGS = {"dagster/backfill": "abcdefgh"}
-
-
-@pytest.fixture
-def slack() -> Iterator[SlackServer]:
-    with running_slack() as server:
-        yield server
-
-
-@pytest.fixture
-def desk(slack: SlackServer, instance_storage: Callable[[], dict[str, Any]]) -> Iterator[Desk]:
-    with dg.instance_for_test(overrides=instance_storage()) as instance:
-        yield Desk(instance, slack)
 
 
 @pytest.fixture
