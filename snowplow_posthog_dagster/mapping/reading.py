@@ -20,6 +20,7 @@ from snowplow_posthog_dagster.snowplow.record import Record, Rejected, field_err
 
 _CONTEXTS, _DERIVED, _UNSTRUCT = INDEX["contexts"], INDEX["derived_contexts"], INDEX["unstruct_event"]
 _NUL, _REPLACEMENT = "\x00", "\ufffd"
+_NUL_BYTE, _BACKSLASH = 0, ord("\\")
 
 Data = dict[str, Any]
 
@@ -89,7 +90,8 @@ def _read_quickly(record: Record) -> Reading | None:
     """
     fields = record.fields
     contexts, derived, unstruct = fields[_CONTEXTS], fields[_DERIVED], fields[_UNSTRUCT]
-    if b"\0" in record.raw or (b"\\" in record.raw and _may_hold_nul(contexts, derived, unstruct)):
+    # Looking for a number in bytes is a scan; looking for bytes first raises and clears an exception inside CPython.
+    if _NUL_BYTE in record.raw or (_BACKSLASH in record.raw and _may_hold_nul(contexts, derived, unstruct)):
         return None
     columns = typed_columns(fields)
     if not (columns.derived_tstamp or columns.collector_tstamp):
@@ -111,7 +113,7 @@ def read_slowly(record: Record) -> Reading | Rejected:
         return verdict
     notes: list[str] = []
     fields = record.fields
-    if b"\0" in record.raw:
+    if _NUL_BYTE in record.raw:
         fields = [field.replace(_NUL, _REPLACEMENT) for field in fields]
         notes.append("nul_replaced")
     found = [
