@@ -81,11 +81,12 @@ def test_the_first_objection_halves_the_rate() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(400)
 def test_a_delivery_follows_a_server_that_changes_its_capacity(world: World) -> None:
     world.add_object(*(events(500, first=first) for first in range(0, 120_000, 500)))
     world.posthog.limit(3000)
     outcome: list[object] = []
-    running = threading.Thread(target=lambda: outcome.append(world.deliver()))
+    running = threading.Thread(target=lambda: outcome.append(world.deliver()), daemon=True)
     began = time.time()
     running.start()
     time.sleep(16)
