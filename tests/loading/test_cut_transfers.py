@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from snowplow_posthog_dagster.errors import StorageUnavailableError
+from snowplow_posthog_dagster.loading import workers
 from snowplow_posthog_dagster.storage.s3 import Connection
 from tests.ground import Ground, lines_of
 
@@ -67,6 +68,14 @@ def cutting(ground: Ground) -> Iterator[Cutting]:
         server.shutdown()
 
 
+@pytest.fixture(params=["in this process", "in workers"])
+def anywhere(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once as a small run, which starts no worker, and once with workers."""
+    if request.param == "in workers":
+        monkeypatch.setattr(workers, "SMALL_RUN_BYTES", 0)
+
+
+@pytest.mark.usefixtures("anywhere")
 def test_a_transfer_that_is_cut_is_read_again(ground: Ground, cutting: Cutting) -> None:
     ground.put("good", lines_of(300))
     ground.put("cut", lines_of(300), hour=5)
@@ -77,6 +86,7 @@ def test_a_transfer_that_is_cut_is_read_again(ground: Ground, cutting: Cutting) 
     assert ground.posthog.merged_rows() == 600
 
 
+@pytest.mark.usefixtures("anywhere")
 def test_one_that_is_cut_every_time_is_broken_alone(ground: Ground, cutting: Cutting) -> None:
     ground.put("good", lines_of(300))
     cut = ground.put("cut", lines_of(300), hour=5)
