@@ -9,14 +9,15 @@ import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, TypeVar
 
 import dagster as dg
 
 _MOST_MESSAGES = 500
 _KEPT = dt.timedelta(days=7)
 _lock = threading.RLock()
+Kept = TypeVar("Kept", "Message", "OpenAlert", "FailingBackfill")
 
 Failures = dict[str, dict[str, float]]
 """Day -> failed asset -> end of its last failed run, in seconds since 1970."""
@@ -87,11 +88,20 @@ class AlertMemory:
 def _memory_of(text: str | None) -> AlertMemory:
     found: dict[str, Any] = json.loads(text or "{}")
     return AlertMemory(
-        outbox=[Message(**one) for one in found.get("outbox", [])],
-        open={name: OpenAlert(**one) for name, one in found.get("open", {}).items()},
-        backfills={name: FailingBackfill(**one) for name, one in found.get("backfills", {}).items()},
+        outbox=[_of(Message, one) for one in found.get("outbox", [])],
+        open={name: _of(OpenAlert, one) for name, one in found.get("open", {}).items()},
+        backfills={name: _of(FailingBackfill, one) for name, one in found.get("backfills", {}).items()},
         checks_seen=found.get("checks_seen", {}),
     )
+
+
+def _of(kind: type[Kept], stored: dict[str, Any]) -> Kept:
+    """What another release may have stored: fields that are new here have defaults, those not known here are left out.
+
+    A roll-back that met an unknown field would otherwise end every tick of both sensors, and nobody would be told.
+    """
+    known = {one.name for one in fields(kind)}
+    return kind(**{name: value for name, value in stored.items() if name in known})
 
 
 @contextmanager
