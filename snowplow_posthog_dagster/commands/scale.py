@@ -14,6 +14,7 @@ import os
 import resource
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -32,7 +33,7 @@ from snowplow_posthog_dagster.generator.truth import Truth
 from snowplow_posthog_dagster.loading.setup import connection_of, workspace_of
 from snowplow_posthog_dagster.posthog.batches import events_of, run_of
 from snowplow_posthog_dagster.posthog.query import QueryClient, quoted
-from snowplow_posthog_dagster.sandbox.servers import ARCHIVE_BUCKET
+from snowplow_posthog_dagster.sandbox.servers import ARCHIVE_BUCKET, Sandbox
 from snowplow_posthog_dagster.settings import Settings
 from snowplow_posthog_dagster.settings import load as load_settings
 from snowplow_posthog_dagster.storage.day_log import DayLog
@@ -77,7 +78,7 @@ def scale(
     """Load generated events end to end and ask PostHog whether exactly these arrived."""
     seed = int(time.time()) if seed is None else seed
     tag, day = f"scale-{seed}", FIRST_DAY + dt.timedelta(days=seed % _DAYS)
-    with friendly_errors():
+    with friendly_errors(), _stopped_at_the_end(folder):
         current = _settings(folder, project=project)
         if project:
             announce_sending(current, f"{events:,} generated events of {day}, tagged {tag},", yes=yes)
@@ -100,8 +101,18 @@ def scale(
     report.parent.mkdir(parents=True, exist_ok=True)
     report.write_text(json.dumps(result, indent=1) + "\n")
     _show(result, checks, report)
+    out.print(f"What the sandbox holds stays in {folder}; `snowplow-posthog up --folder {folder}` starts it again.")
     if not all(check.holds for check in checks) or numbers["errors"]:
         raise typer.Exit(1)
+
+
+@contextlib.contextmanager
+def _stopped_at_the_end(folder: Path) -> Iterator[None]:
+    """Stop the servers of the sandbox, also after an error: nobody looks at its page as after the demo."""
+    try:
+        yield
+    finally:
+        Sandbox(folder).down()
 
 
 def _settings(folder: Path, *, project: bool) -> Settings:

@@ -38,8 +38,10 @@ def test_every_generated_event_is_found_again_in_posthog(tmp_path):
             ],
         )
     finally:
+        left = [server.name for server in Sandbox(folder).status() if server.running]
         Sandbox(folder).down()
     assert done.exit_code == 0, done.output
+    assert left == [], "its servers end with it"
     result = json.loads(report.read_text())
     assert all(check["holds"] for check in result["checks"])
     assert result["acknowledged"] == result["events"] > 2_950
