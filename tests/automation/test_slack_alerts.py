@@ -6,7 +6,7 @@ The assets have the project's names and fail on request; the sensors are the pro
 import dagster as dg
 import pytest
 
-from snowplow_posthog_dagster.automation import slack_alerts
+from snowplow_posthog_dagster.automation import failures, slack_alerts
 from snowplow_posthog_dagster.automation.alert_words import LONGEST_TEXT, ending_of
 from snowplow_posthog_dagster.errors import AuthenticationError
 from snowplow_posthog_dagster.resources.slack import AlertSlackResource
@@ -126,6 +126,33 @@ def test_only_the_last_of_several_retries_is_told(desk):
     desk.run("2022-01-05", tags={"dagster/will_retry": "true"})
     assert desk.slack.texts() == []
     desk.run("2022-01-05", tags={"dagster/will_retry": "false"})
+    assert len(desk.slack.texts()) == 1
+
+
+def test_the_retries_of_a_run_count_as_one_failure(desk, monkeypatch):
+    monkeypatch.setattr(failures, "_KEEPS_FAILING_SECONDS", 0)
+    desk.alerts["thresholds"] = {"posthog_events": 3}
+    job = desk.definitions().resolve_implicit_global_asset_job_def()
+
+    def fail(of: dg.DagsterRun | None = None) -> dg.DagsterRun:
+        """A run that dies before its first step, as on Kubernetes, `of` another when it is its retry."""
+        told = {"parent_run_id": of.run_id, "root_run_id": of.run_id} if of else {}
+        run = desk.instance.create_run_for_job(
+            job,
+            tags={"dagster/partition": "2022-01-05"},
+            asset_selection=frozenset({dg.AssetKey("posthog_events")}),
+            status=dg.DagsterRunStatus.STARTED,
+            **told,
+        )
+        desk.see(run, desk.instance.report_run_failed(run))
+        return run
+
+    first = fail()
+    fail(of=first)
+    fail(of=first)
+    fail()
+    assert desk.slack.texts() == [], "two failures, one of them with two retries"
+    fail()
     assert len(desk.slack.texts()) == 1
 
 
