@@ -137,7 +137,7 @@ def test_the_retries_of_a_run_count_as_one_failure(desk, monkeypatch):
     def fail(of: dg.DagsterRun | None = None) -> dg.DagsterRun:
         """A run that dies before its first step, as on Kubernetes, `of` another when it is its retry."""
         told = {"parent_run_id": of.run_id, "root_run_id": of.run_id} if of else {}
-        run = desk.instance.create_run_for_job(
+        run: dg.DagsterRun = desk.instance.create_run_for_job(
             job,
             tags={"dagster/partition": "2022-01-05"},
             asset_selection=frozenset({dg.AssetKey("posthog_events")}),
