@@ -5,6 +5,7 @@ The assets have the project's names and fail on request; the sensors are the pro
 
 import dagster as dg
 import pytest
+from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 
 from snowplow_posthog_dagster.automation import failures, slack_alerts
 from snowplow_posthog_dagster.automation.alert_words import LONGEST_TEXT, ending_of
@@ -277,6 +278,37 @@ def test_a_check_that_is_not_chosen_is_not_told(desk):
     desk.run("2022-01-03")
     desk.watch()
     assert desk.slack.attempts == 0
+
+
+@pytest.mark.parametrize("every", [False, True])
+def test_a_run_of_another_code_location_is_told_only_when_all_are_asked_for(desk, every):
+    desk.alerts["all_code_locations"] = every
+    job = desk.definitions().resolve_implicit_global_asset_job_def()
+    sensor = slack_alerts.build_slack_sensors(desk.graph)[0]
+
+    def tick(cursor: str | None) -> str | None:
+        context = dg.build_sensor_context(
+            instance=desk.instance,
+            cursor=cursor,
+            repository_def=desk.definitions().get_repository_def(),
+            resources={"slack": desk.resource},
+        )
+        cursor_after: str | None = sensor.evaluate_tick(context).cursor
+        return cursor_after
+
+    cursor = tick(None)
+    for location in ("elsewhere", None):
+        origin = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin(location), "theirs") if location else None
+        run = desk.instance.create_run_for_job(
+            job,
+            tags={"dagster/partition": "2022-01-05" if origin else "2022-01-06"},
+            status=dg.DagsterRunStatus.STARTED,
+            remote_job_origin=RemoteJobOrigin(origin, job.name) if origin else None,
+        )
+        desk.instance.report_run_failed(run)
+        cursor = tick(cursor)
+    told = [day for text in desk.slack.texts() for day in ("2022-01-05", "2022-01-06") if day in text]
+    assert told == (["2022-01-05", "2022-01-06"] if every else ["2022-01-06"])
 
 
 def test_both_sensors_run_from_the_start(desk):
