@@ -78,8 +78,8 @@ class ProgressLog:
             return
         self._last = now
         rate = done / (now - self._started)
-        left = (total - done) / rate if rate else float("inf")
-        self._context.log.info(f"{done:,} of {total:,} {self._unit}, {rate:,.0f}/s, about {left:,.0f} s left")
+        left = f", about {(total - done) / rate:,.0f} s left" if rate else ""
+        self._context.log.info(f"{done:,} of {total:,} {self._unit}, {rate:,.0f}/s{left}")
 
 
 def log_metrics(settings: Settings, load: DayLoad, context: dg.AssetExecutionContext) -> None:
