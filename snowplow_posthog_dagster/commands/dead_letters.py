@@ -93,6 +93,8 @@ def show(
 @app.command()
 def replay(day: Day, stage: Stage = None, reason: Reason = "", now: Now = False, yes: Yes = False) -> None:
     """Map a day's dead letters again, and send what is no longer offending; asked twice, it sends once."""
+    if stage == _OBJECT:
+        raise typer.BadParameter("an object as a whole is read again by its day's next run, or given up by `skip KEY`")
     current = settings()
     with friendly_errors():
         chosen_day = a_day(day)

@@ -184,6 +184,16 @@ def test_an_object_that_could_not_be_read_as_a_whole_stands_beside_the_dead_lett
     assert "No dead letters" in typed("dead-letters", "list", "--stage", "transform").output
 
 
+def test_an_object_as_a_whole_is_not_replayed_and_nothing_else_in_its_place(typed: Typed) -> None:
+    typed.ground.put("a", lines_of(1))
+    typed.ground.posthog.play(Fault(name="refused", status=400, body="poison"))
+    typed.ground.run()
+    typed.ground.posthog.play()
+    asked = typed("dead-letters", "replay", f"{DAY}", "--stage", "object")
+    assert asked.exit_code == 2 and "skip KEY" in asked.output
+    assert typed.ground.posthog.raw_rows() == 0, "the refused event was not asked for"
+
+
 def test_refused_events_are_replayed(typed: Typed) -> None:
     typed.ground.put("a", lines_of(1))
     typed.ground.posthog.play(Fault(name="refused", status=400, body="poison"))
