@@ -32,7 +32,7 @@ dev: install ## Dagster's UI on the sandbox
 	@$(BIN)/snowplow-posthog dev
 
 .PHONY: test
-test: install ## the fast tests, about a minute
+test: install ## the fast tests, five minutes on two cores
 	@$(PYTEST) -n auto --dist loadfile -m "not ($(SLOW))" $(ARGS)
 
 .PHONY: test-slow
