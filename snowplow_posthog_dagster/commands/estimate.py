@@ -11,12 +11,10 @@ from snowplow_posthog_dagster.commands.days import From, To, days_between, logge
 from snowplow_posthog_dagster.commands.terminal import err, forgotten_people, friendly_errors, out, plain, settings
 from snowplow_posthog_dagster.loading import estimate as estimating
 from snowplow_posthog_dagster.loading.estimate import POD_CORES, Estimate, Work
-from snowplow_posthog_dagster.loading.setup import archive_of, connection_of
+from snowplow_posthog_dagster.loading.setup import archive_of, connection_of, workspace_to_read
 from snowplow_posthog_dagster.mapping.mapper import Mapper
 from snowplow_posthog_dagster.settings import Settings
 from snowplow_posthog_dagster.storage.day_log import DayLog
-from snowplow_posthog_dagster.storage.s3 import Bucket, connect
-from snowplow_posthog_dagster.storage.workspace import Workspace
 
 _SHOWN = 15
 
@@ -53,15 +51,10 @@ def estimate(
 
 
 def _acknowledged(current: Settings, start: str, end: str) -> int:
-    """Events of these days that are acknowledged already; 0 without a workspace.
-
-    The workspace is not `the_workspace`, which writes its layout at first use: an estimate writes nothing.
-    """
-    if current.environment.snowplow_posthog_workspace is None:
+    """Events of these days that are acknowledged already; 0 without a workspace."""
+    workspace = workspace_to_read(current, connection_of(current))
+    if workspace is None:
         return 0
-    name, prefix = current.workspace_place
-    bucket = Bucket(connect(connection_of(current)), name)
-    workspace = Workspace(bucket, prefix, current.environment.posthog_target)
     states = (DayLog(workspace, day).state() for day in logged_days(workspace, start, end))
     return sum(state.counts().acknowledged for state in states)
 

@@ -35,13 +35,18 @@ def workspace_of(settings: Settings, connection: Connection) -> Workspace:
     return workspace
 
 
-def forgotten_of(settings: Settings, connection: Connection) -> frozenset[str] | None:
-    """Digests of the ids of forgotten people, None when no workspace is set. Writes nothing, the layout neither."""
+def workspace_to_read(settings: Settings, connection: Connection) -> Workspace | None:
+    """The target's workspace for commands that write nothing, its layout neither; None when none is set."""
     if settings.environment.snowplow_posthog_workspace is None:
         return None
     name, prefix = settings.workspace_place
-    workspace = Workspace(Bucket(connect(connection), name), prefix, settings.environment.posthog_target)
-    return Suppressed(workspace, settings.privacy_secret).hmacs()
+    return Workspace(Bucket(connect(connection), name), prefix, settings.environment.posthog_target)
+
+
+def forgotten_of(settings: Settings, connection: Connection) -> frozenset[str] | None:
+    """Digests of the ids of forgotten people, None when no workspace is set."""
+    workspace = workspace_to_read(settings, connection)
+    return Suppressed(workspace, settings.privacy_secret).hmacs() if workspace else None
 
 
 def mapper_of(settings: Settings, workspace: Workspace | None = None) -> Mapper:
