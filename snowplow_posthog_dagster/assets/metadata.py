@@ -90,10 +90,8 @@ def accounting_result(
 ) -> dg.AssetCheckResult:
     """The accounting check: an error only when a sum does not add up, or when events to send are `missing` (in words).
 
-    `also` is metadata beside its own.
-
     Then downstream steps are blocked. While an operator has accepted it for the day (`check acknowledge`), it warns
-    and says who, until when and why.
+    and says who, until when and why. `also` is metadata beside its own.
     """
     problems = [*state.problems(), *missing]
     words = "every record is in exactly one place" if not problems else "; ".join(problems[:5])

@@ -17,7 +17,7 @@ import dagster as dg
 _MOST_MESSAGES = 500
 _KEPT = dt.timedelta(days=7)
 _lock = threading.RLock()
-Kept = TypeVar("Kept", "Message", "OpenAlert", "FailingBackfill")
+Stored = TypeVar("Stored", "Message", "OpenAlert", "FailingBackfill")
 
 Failures = dict[str, dict[str, float]]
 """Day -> failed asset -> end of its last failed run, in seconds since 1970."""
@@ -95,7 +95,7 @@ def _memory_of(text: str | None) -> AlertMemory:
     )
 
 
-def _of(kind: type[Kept], stored: dict[str, Any]) -> Kept:
+def _of(kind: type[Stored], stored: dict[str, Any]) -> Stored:
     """What another release may have stored: fields that are new here have defaults, those not known here are left out.
 
     A roll-back that met an unknown field would otherwise end every tick of both sensors, and nobody would be told.
