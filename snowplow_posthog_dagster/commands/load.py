@@ -19,6 +19,7 @@ from snowplow_posthog_dagster.commands.terminal import (
     err,
     friendly_errors,
     out,
+    plain,
     settings,
 )
 from snowplow_posthog_dagster.loading.setup import connection_of, workspace_of
@@ -49,7 +50,7 @@ def load(
         with instance() as dagster_instance, progress_bar():
             result = materialize(current, chosen, dagster_instance, config)
         for line in result.errors:
-            err.print(f"[bold red]failed[/]: {line}")
+            err.print(f"[bold red]failed[/]: {plain(line)}")
         show_day(current, chosen)
     if result.errors:
         raise typer.Exit(1)

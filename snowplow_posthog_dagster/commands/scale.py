@@ -26,7 +26,7 @@ from rich.table import Table
 from snowplow_posthog_dagster.commands.generate import generate_with_progress
 from snowplow_posthog_dagster.commands.load import ASSETS, instance, materialize, progress_bar
 from snowplow_posthog_dagster.commands.sandbox import start
-from snowplow_posthog_dagster.commands.terminal import announce_sending, err, friendly_errors, out
+from snowplow_posthog_dagster.commands.terminal import announce_sending, err, friendly_errors, out, plain
 from snowplow_posthog_dagster.errors import SettingsError
 from snowplow_posthog_dagster.generator import FolderSink, GeneratorSettings, Profile
 from snowplow_posthog_dagster.generator.truth import Truth
@@ -153,7 +153,7 @@ def _load(current: Settings, day: dt.date) -> dict[str, Any]:
         result = materialize(current, day, dagster_instance)
     seconds = time.monotonic() - wall
     for line in result.errors:
-        err.print(f"[bold red]failed[/]: {line}")
+        err.print(f"[bold red]failed[/]: {plain(line)}")
     sent = result.metadata.get(ASSETS[2], {})
     return {
         "errors": result.errors,

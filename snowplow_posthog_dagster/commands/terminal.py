@@ -2,6 +2,7 @@
 
 import contextlib
 import sys
+import unicodedata
 from collections.abc import Iterator
 
 import typer
@@ -18,6 +19,9 @@ from snowplow_posthog_dagster.storage.counts import Counts
 out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 132)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
+# Control characters (escape sequences begin with one) and invisible ones, which can turn the direction of writing.
+_STEERING = frozenset({"Cc", "Cf"})
+
 FAILED = 1
 USAGE = 2
 
@@ -33,8 +37,15 @@ def friendly_errors() -> Iterator[None]:
 
 
 def plain(text: str) -> str:
-    """Text of a key, a record or a server, in which a bracket is a bracket and no markup."""
-    return escape(text)
+    """Text of a key, a record or a server: a bracket is no markup, and what would steer the terminal is spelled out.
+
+    Whoever may write to the archive chooses its names. Line breaks stay, because errors have several lines.
+    """
+    return escape("".join(_spelled(one) if unicodedata.category(one) in _STEERING else one for one in text))
+
+
+def _spelled(character: str) -> str:
+    return character if character in "\n\t" else character.encode("unicode_escape").decode()
 
 
 def settings() -> Settings:

@@ -184,6 +184,17 @@ def test_an_object_that_could_not_be_read_as_a_whole_stands_beside_the_dead_lett
     assert "No dead letters" in typed("dead-letters", "list", "--stage", "transform").output
 
 
+def test_a_hostile_name_in_the_archive_is_loaded_and_steers_no_terminal(typed: Typed) -> None:
+    typed.ground.file = {"transform": {"max_object_bytes": 1_000_000}}
+    typed.ground.put("good \x1b[2J\u202e<script>[red]", lines_of(2))
+    typed.ground.put("bomb \x1b[2J\u202e<script>[red]", [b"\0" * 3_000_000])
+    typed.ground.run()
+    assert len(typed.ground.events()) == 2
+    for shown in (typed("dead-letters", "show", f"{DAY}").output, typed("status").output):
+        assert "bomb \\x1b[2J\\u202e<script>[red].gz" in shown.replace("\n", "")
+        assert "\x1b" not in shown and "\u202e" not in shown
+
+
 def test_an_object_as_a_whole_is_not_replayed_and_nothing_else_in_its_place(typed: Typed) -> None:
     typed.ground.put("a", lines_of(1))
     typed.ground.posthog.play(Fault(name="refused", status=400, body="poison"))
