@@ -11,16 +11,15 @@ import socket
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import Any
 
 import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.response import HTTPResponse
 
-Got = TypeVar("Got")
 
-
-def within(seconds: float, sock: socket.socket, read: Callable[[], Got]) -> Got:
+def within(seconds: float, sock: socket.socket, read: Callable[[], HTTPResponse]) -> HTTPResponse:
     """What `read` reads from the socket. Raises TimeoutError when it is not there, whole, after so many seconds."""
     late = threading.Event()
 
@@ -40,8 +39,10 @@ def within(seconds: float, sock: socket.socket, read: Callable[[], Got]) -> Got:
         raise
     finally:
         timer.cancel()
-    # The end of the stream ends a head like an empty line does: what was read may be half of it.
-    _refuse(late, seconds)
+    if late.is_set():
+        # The end of the stream ends a head like an empty line does: what was read may be half of it.
+        got.close()
+        _refuse(late, seconds)
     return got
 
 

@@ -2,10 +2,12 @@
 
 import contextlib
 import datetime as dt
+import gc
 import socket
 import ssl
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -169,6 +171,10 @@ def test_an_answer_whose_head_trickles_in_is_a_timeout(scheme: str, tmp_path: Pa
         client.close()
     assert (answer.verdict, answer.status, answer.overloaded) == (Verdict.RETRY, 0, True)
     assert "0.5" in answer.words
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        gc.collect()
+    assert [str(one.message) for one in found if one.category is ResourceWarning] == [], "no socket is left open"
 
 
 def test_a_reset_connection_is_retried() -> None:
