@@ -159,23 +159,27 @@ def _broken(facts: DayFacts) -> Verdict:
     return Verdict("broken_objects", not broken, words if broken else "every object was read", {"broken": len(broken)})
 
 
-def _hours_due(facts: DayFacts, limits: ChecksSection) -> range:
-    """The hours of the day whose files should have come by now."""
-    begin = dt.datetime.combine(facts.day, dt.time(), dt.UTC)
-    over = facts.now - begin - dt.timedelta(minutes=limits.hour_grace_minutes)
+def hours_due(day: dt.date, now: dt.datetime, limits: ChecksSection) -> range:
+    """The hours of a day whose files should have come by `now` (UTC)."""
+    over = now - dt.datetime.combine(day, dt.time(), dt.UTC) - dt.timedelta(minutes=limits.hour_grace_minutes)
     return range(max(0, min(24, int(over.total_seconds() // 3600))))
 
 
 def _hours_present(facts: DayFacts, limits: ChecksSection) -> Verdict:
     if facts.hours is None:
         return Verdict("hours_present", True, "the archive's layout has no hours", {})
-    missing = [hour for hour in _hours_due(facts, limits) if hour not in facts.hours]
+    due = hours_due(facts.day, facts.now, limits)
+    return hours_verdict(len(facts.hours), [hour for hour in due if hour not in facts.hours])
+
+
+def hours_verdict(present: int, missing: Collection[int]) -> Verdict:
+    """The verdict on so many hours with files, and these that should have some and have none."""
     named = ", ".join(f"{hour:02d}" for hour in missing)
     words = (
         f"no file in the hours {named} (UTC): look at Snowplow's loader for that time; files that come later are"
         " loaded by the sensor or by materializing the day again"
     )
-    numbers = {"hours": len(facts.hours), "missing": len(missing)}
+    numbers = {"hours": present, "missing": len(missing)}
     return Verdict("hours_present", not missing, words if missing else "every hour that is over has files", numbers)
 
 
@@ -184,7 +188,7 @@ def _records_present(facts: DayFacts, limits: ChecksSection) -> Verdict:
     for known in facts.state.objects.values():
         if known.done:
             by_hour[known.hour] = by_hour.get(known.hour, 0) + known.done.records
-    due = _hours_due(facts, limits)
+    due = hours_due(facts.day, facts.now, limits)
     empty = sorted(hour for hour, records in by_hour.items() if hour is not None and hour in due and not records)
     nothing = bool(due) and not sum(by_hour.values())
     if nothing:

@@ -71,6 +71,7 @@ class DaySight:
     """A day as this look saw it: what waits there, and how many objects and bytes are known of it.
 
     `oldest` and `newest` are S3's LastModified of what waits, in seconds since 1970; None when nothing does.
+    `hours` have files, `empty_hours` were listed and have none; an hour that was not listed yet is neither.
     """
 
     day: dt.date
@@ -81,7 +82,13 @@ class DaySight:
     newest: float | None
     files: int
     bytes: int
-    newest_hour: int | None
+    hours: frozenset[int]
+    empty_hours: frozenset[int]
+
+    @property
+    def newest_hour(self) -> int | None:
+        """The last hour with files."""
+        return max(self.hours, default=None)
 
     @property
     def has_work(self) -> bool:
@@ -162,6 +169,12 @@ class ArchiveWatch:
             never_loaded=tuple(day for day in days if loaded.get(day) is False),
             look_back_next=following,
         )
+
+    def still_empty(self, day: dt.date, hours: Iterable[int]) -> list[int]:
+        """Which of the hours have no file at this moment: a listing of an older hour may be a round of ticks old."""
+        asked = sorted(hours)
+        came = {found.hour for found in self._archive.list_day(day, asked)}
+        return [hour for hour in asked if hour not in came]
 
     def _forget_all_but(self, days: Iterable[dt.date]) -> None:
         kept = set(days)
@@ -256,7 +269,7 @@ class ArchiveWatch:
         text = timestamp_text(now)
         waiting = [found for hour in seen.values() for found in hour.waiting if summary.needs(found, text)]
         sizes = {**summary.hours, **{hour: (one.files, one.bytes) for hour, one in seen.items()}}
-        with_files = [hour for hour, (files, _) in sizes.items() if files and hour is not None]
+        with_files = frozenset(hour for hour, (files, _) in sizes.items() if files and hour is not None)
         moments = [found.modified for found in waiting]
         return DaySight(
             day=day,
@@ -267,7 +280,8 @@ class ArchiveWatch:
             newest=max(moments, default=None),
             files=sum(files for files, _ in sizes.values()),
             bytes=sum(size for _, size in sizes.values()),
-            newest_hour=max(with_files, default=None),
+            hours=with_files,
+            empty_hours=frozenset(hour for hour in seen if hour is not None) - with_files - summary.hours.keys(),
         )
 
 

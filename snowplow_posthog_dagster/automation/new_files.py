@@ -1,6 +1,7 @@
 """The S3 sensor `new_snowplow_files`: new archive objects -> a run of their day.
 
     ArchiveWatch.look ──> per day: what waits ──> may a run start? ──> RunRequest (no run key), observation, reason
+                     └──> hours that should have files and have none (silence.py) ──> evaluation of `hours_present`
 
 It never asks twice for the same thing: a day with a run queued or under way, or with its lease held by anybody, is
 left alone. It never forgets either: what is new is decided at every tick by the listing and the day log, so a failed
@@ -23,6 +24,7 @@ from snowplow_posthog_dagster.automation.archive_watch import ArchiveWatch, DayS
 from snowplow_posthog_dagster.automation.flying import Flying, runs_of_day
 from snowplow_posthog_dagster.automation.job import LoadJob, asset_keys, job_name
 from snowplow_posthog_dagster.automation.sensor_cursor import SensorCursor, cursor_of
+from snowplow_posthog_dagster.automation.silence import Silence, told_silence
 from snowplow_posthog_dagster.loading.setup import archive_of, workspace_of
 from snowplow_posthog_dagster.partitions import DEFAULT_START
 from snowplow_posthog_dagster.resources.s3 import SnowplowS3Resource
@@ -73,21 +75,28 @@ def tick(
             context, f"POSTHOG_BACKFILL_END_DATE is {end}: there is no partition for today, so nothing is watched"
         )
     watch, workspace = _watch_of(graph, connection)
+    cursor = cursor_of(context.cursor)
     with watch.lock:
         sight = watch.look(
             now,
             look_back_days=section.look_back_days,
             look_back_hours=section.look_back_hours_per_tick,
-            look_back_next=cursor_of(context.cursor).look_back_next,
+            look_back_next=cursor.look_back_next,
             first_day=environment.posthog_backfill_start_date or DEFAULT_START,
             last_day=end,
             started=watch.first_start(now),
         )
-    return _result(context, graph, workspace, sight, now)
+        silence = told_silence(graph, watch, workspace, sight, cursor.silent, now)
+    return _result(context, graph, workspace, sight, silence, now)
 
 
 def _result(
-    context: dg.SensorEvaluationContext, graph: Graph, workspace: Workspace, sight: Sight, now: dt.datetime
+    context: dg.SensorEvaluationContext,
+    graph: Graph,
+    workspace: Workspace,
+    sight: Sight,
+    silence: Silence,
+    now: dt.datetime,
 ) -> dg.SensorResult:
     gate = _Gate(context.instance, graph, workspace, now)
     pause = current_pause(workspace, now)
@@ -97,8 +106,8 @@ def _result(
     return dg.SensorResult(
         run_requests=requests,
         skip_reason=None if requests else dg.SkipReason(_words(sight, verdicts) + _paused(workspace, pause)),
-        cursor=SensorCursor(sight.look_back_next, newest).text(),
-        asset_events=_observations(graph, workspace, sight),
+        cursor=SensorCursor(sight.look_back_next, newest, silence.told).text(),
+        asset_events=[*_observations(graph, workspace, sight), *silence.evaluations],
     )
 
 

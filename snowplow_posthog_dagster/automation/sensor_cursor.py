@@ -1,9 +1,9 @@
-"""What the S3 sensor remembers between ticks: where its round over the look-back goes on.
+"""What the S3 sensor remembers between ticks: where its round over the look-back goes on, and what it has told.
 
 Nothing depends on it for correctness: what is new is decided by the listing and the logs alone, so a lost, old
-or foreign cursor costs one round. It is JSON that people can read in Dagster's UI:
+or foreign cursor costs one round, and one more evaluation of a check. It is JSON that people can read in Dagster's UI:
 
-    {"version": 1, "look_back_next": "2026-11-20T13", "newest_hour": "2026-11-22T17"}
+    {"version": 1, "look_back_next": "2026-11-20T13", "newest_hour": "2026-11-22T17", "silent": ["2026-11-22T15"]}
 """
 
 import json
@@ -14,10 +14,14 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class SensorCursor:
-    """`look_back_next` is the first hour that the next tick looks back at, `newest_hour` the newest one with files."""
+    """`look_back_next` is the first hour that the next tick looks back at, `newest_hour` the newest one with files.
+
+    `silent` are hours without a file that were told.
+    """
 
     look_back_next: str = ""
     newest_hour: str = ""
+    silent: tuple[str, ...] = ()
 
     def text(self) -> str:
         """As Dagster keeps it."""
@@ -32,4 +36,6 @@ def cursor_of(text: str | None) -> SensorCursor:
         return SensorCursor()
     if not isinstance(found, dict) or found.get("version") != VERSION:
         return SensorCursor()
-    return SensorCursor(str(found.get("look_back_next", "")), str(found.get("newest_hour", "")))
+    silent = found.get("silent")
+    told = tuple(map(str, silent)) if isinstance(silent, list) else ()
+    return SensorCursor(str(found.get("look_back_next", "")), str(found.get("newest_hour", "")), told)
