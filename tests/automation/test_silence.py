@@ -98,7 +98,7 @@ def test_it_is_an_alert_which_ends_when_a_run_has_loaded_the_files(world, today,
     file = world.settings.file.model_copy(update={"alerts": AlertsSection(outside_production=True)})
     world.settings = Settings(world.settings.environment, file)
 
-    def told() -> list[str]:
+    def told():
         repository = build_definitions(world.settings).get_repository_def()
         context = dg.build_sensor_context(instance=world.instance, repository_def=repository)
         resource = AlertSlackResource(token=TOKEN, base_url=slack.url)
