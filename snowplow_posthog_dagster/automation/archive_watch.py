@@ -170,11 +170,13 @@ class ArchiveWatch:
             look_back_next=following,
         )
 
-    def still_empty(self, day: dt.date, hours: Iterable[int]) -> list[int]:
-        """Which of the hours have no file at this moment: a listing of an older hour may be a round of ticks old."""
-        asked = sorted(hours)
-        came = {found.hour for found in self._archive.list_day(day, asked)}
-        return [hour for hour in asked if hour not in came]
+    def still_empty(self, day: dt.date, hours: list[int], now: dt.datetime) -> list[int]:
+        """Which of the hours have no file now: the last listing of an older hour may be a round of ticks old.
+
+        What has come meanwhile waits for the next look.
+        """
+        self._list([(day, hour) for hour in hours], now)
+        return [hour for hour in hours if not self._seen[day][hour].files]
 
     def _forget_all_but(self, days: Iterable[dt.date]) -> None:
         kept = set(days)

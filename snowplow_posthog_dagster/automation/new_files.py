@@ -1,7 +1,7 @@
 """The S3 sensor `new_snowplow_files`: new archive objects -> a run of their day.
 
     ArchiveWatch.look ──> per day: what waits ──> may a run start? ──> RunRequest (no run key), observation, reason
-                     └──> hours that should have files and have none (silence.py) ──> evaluation of `hours_present`
+                     └──> hours that should have files and have none (empty_hours.py) ──> evaluation of `hours_present`
 
 It never asks twice for the same thing: a day with a run queued or under way, or with its lease held by anybody, is
 left alone. It never forgets either: what is new is decided at every tick by the listing and the day log, so a failed
@@ -21,10 +21,10 @@ import dagster as dg
 
 from snowplow_posthog_dagster.assets.graph import Graph
 from snowplow_posthog_dagster.automation.archive_watch import ArchiveWatch, DaySight, Sight
+from snowplow_posthog_dagster.automation.empty_hours import EmptyHours, tell_empty_hours
 from snowplow_posthog_dagster.automation.flying import Flying, runs_of_day
 from snowplow_posthog_dagster.automation.job import LoadJob, asset_keys, job_name
 from snowplow_posthog_dagster.automation.sensor_cursor import SensorCursor, cursor_of
-from snowplow_posthog_dagster.automation.silence import Silence, told_silence
 from snowplow_posthog_dagster.loading.setup import archive_of, workspace_of
 from snowplow_posthog_dagster.partitions import DEFAULT_START
 from snowplow_posthog_dagster.resources.s3 import SnowplowS3Resource
@@ -55,7 +55,7 @@ def build_new_files_sensor(graph: Graph, job: LoadJob) -> dg.SensorDefinition:
         description=(
             "Loads new files of the Snowplow archive: the current and the previous hour at every tick, late and"
             f" overwritten files of the last {section.look_back_days} days in slices. Days that this target never"
-            " loaded need a backfill."
+            " loaded need a backfill. An hour that should have files and has none fails the check hours_present."
         ),
     )
     def new_snowplow_files(context: dg.SensorEvaluationContext, s3: SnowplowS3Resource) -> dg.SensorResult:
@@ -86,8 +86,8 @@ def tick(
             last_day=end,
             started=watch.first_start(now),
         )
-        silence = told_silence(graph, watch, workspace, sight, cursor.silent, now)
-    return _result(context, graph, workspace, sight, silence, now)
+        empty = tell_empty_hours(graph, watch, workspace, sight, cursor.empty_hours, now)
+    return _result(context, graph, workspace, sight, empty, now)
 
 
 def _result(
@@ -95,7 +95,7 @@ def _result(
     graph: Graph,
     workspace: Workspace,
     sight: Sight,
-    silence: Silence,
+    empty: EmptyHours,
     now: dt.datetime,
 ) -> dg.SensorResult:
     gate = _Gate(context.instance, graph, workspace, now)
@@ -106,8 +106,8 @@ def _result(
     return dg.SensorResult(
         run_requests=requests,
         skip_reason=None if requests else dg.SkipReason(_words(sight, verdicts) + _paused(workspace, pause)),
-        cursor=SensorCursor(sight.look_back_next, newest, silence.told).text(),
-        asset_events=[*_observations(graph, workspace, sight), *silence.evaluations],
+        cursor=SensorCursor(sight.look_back_next, newest, empty.told).text(),
+        asset_events=[*_observations(graph, workspace, sight), *empty.evaluations],
     )
 
 

@@ -3,7 +3,7 @@
 Nothing depends on it for correctness: what is new is decided by the listing and the logs alone, so a lost, old
 or foreign cursor costs one round, and one more evaluation of a check. It is JSON that people can read in Dagster's UI:
 
-    {"version": 1, "look_back_next": "2026-11-20T13", "newest_hour": "2026-11-22T17", "silent": ["2026-11-22T15"]}
+    {"version": 1, "look_back_next": "2026-11-20T13", "newest_hour": "2026-11-22T17", "empty_hours": ["2026-11-22T15"]}
 """
 
 import json
@@ -16,12 +16,12 @@ VERSION = 1
 class SensorCursor:
     """`look_back_next` is the first hour that the next tick looks back at, `newest_hour` the newest one with files.
 
-    `silent` are hours without a file that were told.
+    `empty_hours` are those without a file that were told.
     """
 
     look_back_next: str = ""
     newest_hour: str = ""
-    silent: tuple[str, ...] = ()
+    empty_hours: tuple[str, ...] = ()
 
     def text(self) -> str:
         """As Dagster keeps it."""
@@ -36,6 +36,6 @@ def cursor_of(text: str | None) -> SensorCursor:
         return SensorCursor()
     if not isinstance(found, dict) or found.get("version") != VERSION:
         return SensorCursor()
-    silent = found.get("silent")
-    told = tuple(map(str, silent)) if isinstance(silent, list) else ()
+    empty = found.get("empty_hours")
+    told = tuple(map(str, empty)) if isinstance(empty, list) else ()
     return SensorCursor(str(found.get("look_back_next", "")), str(found.get("newest_hour", "")), told)

@@ -241,7 +241,7 @@ def test_a_broken_object_is_tried_again_when_its_time_has_come(world, today):
 
 
 def observed(result) -> list[dg.AssetObservation]:
-    """What a tick says of the archive; test_silence.py has what it says of hours without a file."""
+    """What a tick says of the archive; test_empty_hours.py has what it says of hours without a file."""
     return [event for event in result.asset_events if isinstance(event, dg.AssetObservation)]
 
 

@@ -1,4 +1,4 @@
-"""An archive that has gone silent, seen by the sensor: no run judges a day on which no file arrives."""
+"""Hours without a file, seen by the sensor: no run judges a day on which nothing arrives."""
 
 import datetime as dt
 
@@ -84,6 +84,8 @@ def test_a_file_that_came_since_the_hour_was_listed_counts(world, today):
     world.put(dt.datetime.combine(today, dt.time(3, 50), dt.UTC), "late.gz")
     world.with_automation(look_back_hours_per_tick=1)
     assert verdicts(world.after(minutes=40).tick()) == {}, "this tick looked back at another hour"
+    (seen,) = (event for event in world.after(minutes=1).tick().asset_events if event.partition == f"{today}")
+    assert seen.metadata["waiting"].value == 1, "and what it found waits for a run, not for the next round"
 
 
 def test_an_archive_without_folders_by_the_hour_is_never_silent(world, today):
@@ -113,6 +115,7 @@ def test_it_is_an_alert_which_ends_when_a_run_has_loaded_the_files(world, today,
     assert f"check *hours_present* of posthog_events fails for {today}" in text
     assert "no file in the hours 09 (UTC)" in text
     assert "docs/runbook.md#hours-present" in text
-    world.put(dt.datetime.combine(today, dt.time(9, 50), dt.UTC), "late.gz")
+    for hour in range(9, ALL_HOURS):  # all that a run may ask for, whatever time of the day it really is
+        world.put(dt.datetime.combine(today, dt.time(hour, 50), dt.UTC), "late.gz")
     world.run(today)
     assert "passes again" in told()[-1]
