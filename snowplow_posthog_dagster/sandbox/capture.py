@@ -246,7 +246,8 @@ def _properties(event: dict[str, Any]) -> dict[str, Any]:
         raise RefusedError(400, "invalid $cookieless_mode: must be a boolean")
     for name in ("$set", "$set_once"):
         if isinstance(event.get(name), dict):
-            properties[name] = {**properties[name], **event[name]} if name in properties else event[name]
+            own = properties.get(name)
+            properties[name] = {**own, **event[name]} if isinstance(own, dict) else event[name]
     return properties
 
 

@@ -205,6 +205,11 @@ class TestEvent:
         properties = json.loads(the_event(event).properties)
         assert (properties["$set"], properties["$set_once"]) == ({"a": 1, "b": 2}, {"c": 3})
 
+    @pytest.mark.parametrize("own", [None, 7, "text"])
+    def test_a_set_of_the_properties_that_is_no_object_gives_way_to_that_of_the_top_level(self, own):
+        event = an_event(properties={"$set": own}) | {"$set": {"b": 2}}
+        assert json.loads(the_event(event).properties)["$set"] == {"b": 2}
+
     def test_an_event_over_a_megabyte_is_413_after_those_before_it_were_stored(self):
         large = an_event(properties={"text": "x" * LARGEST_ENVELOPE})
         outcome = captured(a_batch(an_event(), an_event(), large, an_event()))
