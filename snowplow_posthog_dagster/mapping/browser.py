@@ -4,7 +4,7 @@ Four sources, the better one first, and the next one only for what is still miss
 
 1. the YAUAA enrichment, 2. the ua_parser enrichment, 3. the deprecated columns br_*, os_*, dvce_* (user-agent-utils),
 4. the user agent itself, read by the ua-parser library. The last one takes 20 us, so its answers are kept for 4,096
-user agents; with any of the enrichments it is never asked.
+user agents; where an enrichment has found browser and system it is never asked.
 
 An app has a system and a device but no browser: its user agent is that of its HTTP library. With mobile_context, from
 which app.py has set them, nothing here is asked; without it, system and device are taken from here and the browser not.
@@ -12,6 +12,7 @@ which app.py has set them, nothing here is asked; without it, system and device 
 
 import re
 from functools import lru_cache
+from operator import attrgetter
 
 from snowplow_posthog_dagster.mapping.columns import Columns
 from snowplow_posthog_dagster.mapping.identity import Found
@@ -56,6 +57,8 @@ _ANDROID_TRACKER = re.compile(r"snowplow/andr-\S+ android/([\d.]+)")
 _CONSOLE = re.compile("Xbox|PlayStation|Nintendo")
 """Systems by the user agent alone: ua_parser calls an Xbox `Windows`, and the others nothing."""
 
+_OF_COLUMNS = attrgetter("br_name", "br_family", "os_name", "os_family", "dvce_type", "dvce_ismobile")
+
 _TRAILING_VERSION = re.compile(r"\s+[\d.x]+$")
 
 
@@ -74,9 +77,10 @@ def describe_browser(columns: Columns, properties: Properties, found: Found, *, 
     parsed = found.get(UA_PARSER)
     if parsed:
         _apply(properties, _from_ua_parser(parsed, columns.useragent))
-    if columns.br_name or columns.os_name or columns.dvce_type:
+    if any(_OF_COLUMNS(columns)):
         _apply(properties, _from_columns(columns))
-    if parse_user_agent and columns.useragent and not (yauaa or parsed or _is_known(properties)):
+    # ua_parser has read the user agent by the same expressions already.
+    if parse_user_agent and columns.useragent and not (parsed or _is_known(properties)):
         _apply(properties, _from_user_agent(columns.useragent))
 
 

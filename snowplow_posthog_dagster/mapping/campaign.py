@@ -51,6 +51,7 @@ RULES = (
 )
 
 _COLUMN_OF_PARAMETER = {name: column for name, column in COLUMN_OF_PROPERTY.items() if name in PARAMETERS}
+_DROPPED_WITH = {**_COLUMN_OF_PARAMETER, **dict.fromkeys(CLICK_IDS, "mkt_clickid")}
 
 NETWORKS = {
     "google": "gclid",
@@ -82,5 +83,5 @@ def _from_query(columns: Columns, properties: Properties, dropped: Container[str
         name, _, value = pair.partition("=")
         if name in PARAMETERS and value and name not in properties:
             column = _COLUMN_OF_PARAMETER.get(name)
-            if column is None or not (column in dropped or getattr(columns, column)):
+            if _DROPPED_WITH.get(name) not in dropped and not (column and getattr(columns, column)):
                 properties[name] = unquote_plus(value).replace("\x00", "\ufffd")

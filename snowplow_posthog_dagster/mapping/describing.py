@@ -11,8 +11,9 @@ from snowplow_posthog_dagster.mapping.columns import Columns
 from snowplow_posthog_dagster.mapping.identity import CLIENT_SESSION, Found
 from snowplow_posthog_dagster.mapping.privacy import dropped_columns
 from snowplow_posthog_dagster.mapping.properties import Properties
-from snowplow_posthog_dagster.mapping.reading import Data, Entity
+from snowplow_posthog_dagster.mapping.reading import Entity
 from snowplow_posthog_dagster.mapping.settings import MappingSettings
+from snowplow_posthog_dagster.snowplow.schema import parse_schema
 
 ENTITIES_READ = (
     *(browser.YAUAA, browser.UA_PARSER, page.WEB_PAGE, CLIENT_SESSION, commerce.ORDER),
@@ -42,16 +43,18 @@ def compile_description(settings: MappingSettings) -> Describe:
         campaign.attribute(columns, properties, dropped)
         app.describe_library(columns, properties)
         if event is not None and type(event.data) is dict:
-            describe_event(columns, properties, found, event.data)
+            describe_event(columns, properties, found, event)
         elif columns.event.startswith("transaction"):
             commerce.describe_legacy_order(columns, properties)
 
     return describe
 
 
-def describe_event(columns: Columns, properties: Properties, found: Found, data: Data) -> None:
-    """Add what the data of a self-describing event say beside themselves."""
-    kind = columns.event_name
+def describe_event(columns: Columns, properties: Properties, found: Found, event: Entity) -> None:
+    """Add what the data of a self-describing event say beside themselves; the schema tells what they are."""
+    schema = parse_schema(event.schema)
+    kind = schema.name if schema else columns.event_name
+    data = event.data
     if kind == "screen_view":
         app.describe_screen_view(properties, data)
     elif kind == "link_click":

@@ -156,6 +156,7 @@ def finish(pending: list[tuple[Carrier, Data]], properties: Properties, event: E
     for carrier, data in pending:
         for fields, to in carrier.changes:
             change(data, fields, to)
+    flattened: set[str] = set()
     for carrier, data in pending:
         rule = carrier.rule
         if isinstance(data, dict):
@@ -164,7 +165,8 @@ def finish(pending: list[tuple[Carrier, Data]], properties: Properties, event: E
         if carrier.is_forbidden:
             notes.append(NOT_ALLOWED)
         if rule.carry != "drop":
-            _carry(properties, carrier, _allowed(data, rule), is_event=event is not None and data is event.data)
+            is_event = event is not None and data is event.data
+            _carry(properties, carrier, _allowed(data, rule), flattened, is_event=is_event)
 
 
 def _append(properties: Properties, carrier: Carrier, data: Data) -> None:
@@ -182,9 +184,12 @@ def _allowed(data: Any, rule: EntityRule) -> Any:
     return {field: data[field] for field in rule.fields if field in data}
 
 
-def _carry(properties: Properties, carrier: Carrier, data: Any, *, is_event: bool) -> None:
-    if carrier.rule.carry == "flatten" and isinstance(data, dict) and _flatten(properties, carrier, data):
-        return
+def _carry(properties: Properties, carrier: Carrier, data: Any, flattened: set[str], *, is_event: bool) -> None:
+    """Add the data. Only the first of a schema is flattened: of two, one could not tell whose field is whose."""
+    if carrier.rule.carry == "flatten" and isinstance(data, dict) and carrier.key not in flattened:
+        flattened.add(carrier.key)
+        if _flatten(properties, carrier, data):
+            return
     if not is_event:
         _append(properties, carrier, data)
     elif data not in (None, "", {}, []):
@@ -192,7 +197,7 @@ def _carry(properties: Properties, carrier: Carrier, data: Any, *, is_event: boo
 
 
 def _flatten(properties: Properties, carrier: Carrier, data: Data) -> bool:
-    """Give each field a property; only the first entity of a schema, the others stay in the list."""
+    """Give each field a property, unless one of the names is taken: then the data stays whole."""
     flat = {f"{carrier.prefix}{field}": value for field, value in data.items() if value not in (None, "", {}, [])}
     if any(name in properties for name in flat):
         return False
@@ -215,5 +220,5 @@ def _add_groups(properties: Properties, rule: EntityRule, data: Data) -> None:
 def _add_features(properties: Properties, rule: EntityRule, data: Data) -> None:
     for name_field, variant_field in rule.features.items():
         name, variant = data.get(name_field), data.get(variant_field)
-        if type(name) is str and name and type(variant) in {str, bool} and variant != "":
-            properties[f"$feature/{name}"] = variant
+        if type(name) is str and name and type(variant) in {str, bool, int} and variant != "":
+            properties[f"$feature/{name}"] = str(variant) if type(variant) is int else variant

@@ -18,7 +18,7 @@ from snowplow_posthog_dagster.mapping.names import NameOf
 from snowplow_posthog_dagster.mapping.outcome import Filtered
 from snowplow_posthog_dagster.mapping.properties import Properties
 from snowplow_posthog_dagster.mapping.reading import Reading
-from snowplow_posthog_dagster.mapping.session import session_uuid, snowplow_session
+from snowplow_posthog_dagster.mapping.session import session_uuid
 from snowplow_posthog_dagster.mapping.settings import MappingSettings
 from snowplow_posthog_dagster.snowplow.record import Record
 
@@ -46,6 +46,9 @@ class Enveloping:
         self._drops_pings = settings.events.page_ping == "drop"
         self._uuid_of = identity.compile_uuid(settings.identity)
         self._distinct_id_of = identity.compile_distinct_id(settings.identity)
+        self._device_id_of = identity.compile_device_id(settings.identity)
+        self._session_of = identity.compile_session_id(settings.identity)
+        self._is_legal = identity.compile_legal(settings.identity.illegal_ids)
         self._has_person = identity.compile_person_profile(settings.identity)
         self._person_properties = identity.compile_person_properties(settings.identity)
         self._is_in_sample = filters.compile_sample(settings.sample)
@@ -60,15 +63,9 @@ class Enveloping:
         uuid = self._uuid_of(record)
         if uuid == columns.event_id.lower():
             columns.event_id = ""
-        distinct_id, is_known_person = self._distinct_id_of(columns, found)
-        has_person = bool(distinct_id) and self._has_person(is_known_person)
-        properties["$process_person_profile"] = has_person
-        if distinct_id:
-            device = identity.device_id(columns, found)
-            if device:
-                properties["$device_id"] = device
-        else:
-            distinct_id = uuid
+        identifier, has_person = self._identify(columns, found, properties)
+        distinct_id = identifier or uuid
+        if not identifier:
             reading.notes.append(NO_DISTINCT_ID)
         if self._is_forgotten is not None and self._is_forgotten(distinct_id):
             return Filtered(filters.FORGOTTEN)
@@ -78,7 +75,19 @@ class Enveloping:
             properties.update(self._person_properties(columns, found, time.text))
         if time.replaced:
             reading.notes.append(TIMESTAMP_REPLACED)
-        session = snowplow_session(columns, found)
+        session = self._session_of(columns, found)
         if session:
             properties["$session_id"] = session_uuid(session, time.milliseconds)
         return Envelope(uuid, self._name_of(columns, reading.event), distinct_id, time.text, columns)
+
+    def _identify(self, columns: Columns, found: identity.Found, properties: Properties) -> tuple[str, bool]:
+        """The legal id, empty when there is none, and whether it makes a person; adds what is sent beside it."""
+        identifier, is_known_person = self._distinct_id_of(columns, found)
+        has_person = bool(identifier) and self._has_person(is_known_person)
+        properties["$process_person_profile"] = has_person
+        device = self._device_id_of(columns, found)
+        if device:
+            properties["$device_id"] = device
+        if not is_known_person and columns.user_id and not self._is_legal(columns.user_id):
+            columns.user_id = ""
+        return identifier, has_person

@@ -15,6 +15,7 @@ from snowplow_posthog_dagster.mapping.browser import YAUAA
 from snowplow_posthog_dagster.mapping.columns import Columns
 from snowplow_posthog_dagster.mapping.identity import PERSONAL_IDS, Found, legal, value_at
 from snowplow_posthog_dagster.mapping.names import NameOf
+from snowplow_posthog_dagster.mapping.page import host_and_port
 from snowplow_posthog_dagster.mapping.privacy import digest
 from snowplow_posthog_dagster.mapping.reading import Entity
 from snowplow_posthog_dagster.mapping.settings import Condition, FilterRule, MappingSettings, Sample
@@ -111,9 +112,13 @@ def _compile_condition(condition: Condition) -> Holds:
         parts.append(lambda columns, found, event: any(sign(columns, found) for sign in signs))
     if condition.host:
         hosts = tuple(_HOSTS[kind] for kind in condition.host)
-        parts.append(lambda columns, found, event: any(host(columns.page_urlhost) for host in hosts))
+        parts.append(lambda columns, found, event: any(host(_host(columns)) for host in hosts))
     parts.extend(_compile_match(path, pattern) for path, pattern in condition.matches.items())
     return lambda columns, found, event: all(part(columns, found, event) for part in parts)
+
+
+def _host(columns: Columns) -> str:
+    return columns.page_urlhost or host_and_port(columns.page_url)[0]
 
 
 def _column_is_one_of(column: str, values: tuple[str, ...]) -> Holds:

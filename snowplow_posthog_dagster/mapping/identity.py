@@ -27,7 +27,7 @@ RULES = (
     Rule(
         "uuid",
         "event_id",
-        "In lower case if it is a UUID, else a version 5 UUID of the digest of the record's bytes. "
+        "In lower case if it is a UUID and not all zeros, else a version 5 UUID of the digest of the record's bytes. "
         "`identity.duplicates: keep_all` makes one of event_id and the content instead.",
     ),
     Rule(
@@ -42,6 +42,7 @@ RULES = (
         "True if distinct_id came from one of `identity.identified_by` (default user_id); `identity.person_profiles` "
         "sets `never` or `always`.",
     ),
+    Rule("$user_id", "user_id", "If it is legal: what stands for nobody is not sent."),
     Rule("$device_id", "domain_userid, client_session.userId, network_userid", "The first legal one."),
     Rule("$set, $set_once", "`identity.person_properties`", "An allow-list, empty by default."),
 )
@@ -66,6 +67,9 @@ MAX_ID = 200
 
 PERSONAL_IDS = ("user_id", "domain_userid", "network_userid", "client_session.userId")
 """Where ids of a person lie, whatever the chain of distinct_id is; `forget` looks at all of them."""
+
+SESSION_IDS = ("domain_sessionid", "client_session.sessionId")
+"""Where the id of a session lies."""
 
 CLIENT_SESSION = "com.snowplowanalytics.snowplow/client_session"
 
@@ -96,7 +100,7 @@ def compile_uuid(settings: IdentitySettings) -> Callable[[Record], str]:
 
 def _uuid_of_event_id(record: Record) -> str:
     event_id = record.fields[_EVENT_ID].lower()
-    if event_id.encode().translate(_HEX) == _UUID_SHAPE:
+    if event_id.encode().translate(_HEX) == _UUID_SHAPE and event_id != NIL:
         return event_id
     return str(uuid.uuid5(_NAMESPACE, hashlib.sha256(record.raw).hexdigest()))
 
@@ -158,16 +162,35 @@ def compile_person_profile(settings: IdentitySettings) -> Callable[[bool], bool]
     return lambda identified: always
 
 
-def device_id(columns: Columns, found: Found) -> str:
-    """The id of the browser or the app's installation, empty when there is none."""
-    first = legal(columns.domain_userid)
-    if first:
-        return first
-    session = found.get(CLIENT_SESSION)
-    installation = legal(session.get("userId")) if session else ""
-    if not installation and columns.platform == _BROWSER_PLATFORM:
-        return legal(columns.network_userid)
-    return installation
+def compile_device_id(settings: IdentitySettings) -> Callable[[Columns, Found], str]:
+    """The function that gives the id of the browser or the app's installation, empty when there is none."""
+    is_legal = compile_legal(settings.illegal_ids)
+
+    def device_id(columns: Columns, found: Found) -> str:
+        first = is_legal(columns.domain_userid)
+        if first:
+            return first
+        session = found.get(CLIENT_SESSION)
+        installation = is_legal(session.get("userId")) if session else ""
+        if not installation and columns.platform == _BROWSER_PLATFORM:
+            return is_legal(columns.network_userid)
+        return installation
+
+    return device_id
+
+
+def compile_session_id(settings: IdentitySettings) -> Callable[[Columns, Found], str]:
+    """The function that gives Snowplow's id of the session, empty when there is none or it stands for nobody's."""
+    is_legal = compile_legal(settings.illegal_ids)
+
+    def session_id(columns: Columns, found: Found) -> str:
+        own = is_legal(columns.domain_sessionid)
+        if own:
+            return own
+        session = found.get(CLIENT_SESSION)
+        return is_legal(session.get("sessionId")) if session else ""
+
+    return session_id
 
 
 def value_at(path: str) -> Callable[[Columns, Found], Any]:

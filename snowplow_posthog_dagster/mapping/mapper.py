@@ -28,7 +28,7 @@ from snowplow_posthog_dagster.mapping.properties import ADDED_PROPERTIES, COLUMN
 from snowplow_posthog_dagster.mapping.reading import Reading, read, read_slowly
 from snowplow_posthog_dagster.mapping.rules import Rule
 from snowplow_posthog_dagster.mapping.settings import MappingSettings
-from snowplow_posthog_dagster.mapping.size import MAX_EVENT_BYTES, SHED, shrink
+from snowplow_posthog_dagster.mapping.size import CERTAINLY_FITS, SHED, excess_bytes, shrink
 from snowplow_posthog_dagster.mapping.versions import identity_version, mapping_version
 from snowplow_posthog_dagster.snowplow.record import Record, Rejected, field_error
 
@@ -60,7 +60,7 @@ class Mapper:
         Raises:
             SettingsError: something is to be hashed, or somebody forgotten, and there is no secret.
         """
-        privacy = compile_privacy(settings.privacy, privacy_secret)
+        privacy = compile_privacy(settings, privacy_secret)
         is_forgotten = filters.compile_is_forgotten(forgotten, privacy_secret)
         name_of = compile_names(settings.events)
         wanted = _wanted_schemas(settings)
@@ -129,17 +129,19 @@ class _ObjectMapping:
             self._leave_out(columns, properties)
 
         body = self._join(envelope, properties, dumps)
-        if len(body) > MAX_EVENT_BYTES:
-            shrunk = shrink(lambda: self._join(envelope, properties, dumps), len(body), columns, properties)
+        if len(body) > CERTAINLY_FITS and (excess := excess_bytes(body)) > 0:
+            shrunk = shrink(lambda: self._join(envelope, properties, dumps), body, columns, properties)
             if shrunk is None:
-                return _rejected(record, None, f"an event of {len(body)} bytes; PostHog takes {MAX_EVENT_BYTES}")
+                return _rejected(record, None, f"an event of {len(body)} bytes, {excess} more than PostHog takes")
             body = shrunk
             reading.notes.append(SHED)
         return _new_mapped((body, time.milliseconds, envelope.uuid, tuple(reading.notes)))
 
     def _join(self, envelope: Envelope, properties: Properties, dumps: Dumps) -> bytes:
         """The event's JSON: columns, properties and constants in one object. Splicing is half the cost of merging."""
-        return b"".join((_encode(envelope)[:-2], b",", dumps(properties)[1:-1], self._constants))
+        head = _encode(envelope)[:-2]
+        comma = b"" if head.endswith(b"{") else b","  # settings may leave no column at all
+        return b"".join((head, comma, dumps(properties)[1:-1], self._constants))
 
 
 def _wanted_schemas(settings: MappingSettings) -> set[str]:

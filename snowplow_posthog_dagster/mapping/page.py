@@ -22,13 +22,14 @@ RULES = (
 
 WEB_PAGE = "com.snowplowanalytics.snowplow/web_page"
 
-_DEFAULT_PORTS = (None, 80, 443)
+DEFAULT_PORTS = (None, 80, 443)
 _MAX_USER_AGENT = 1000
 
 
 def describe_page(columns: Columns, properties: Properties, found: Found, dropped: Container[str]) -> None:
     """Complete URL, host, path, page view id, language and time zone; columns that privacy `dropped` stay empty."""
-    if columns.page_url and not columns.page_urlhost:
+    url = columns.page_url
+    if url and (not columns.page_urlhost or (not columns.page_urlquery and "?" in url)):
         _split_url(columns, dropped)
     if columns.page_urlhost:
         _complete_url(columns, dropped)
@@ -50,8 +51,8 @@ def describe_link(columns: Columns, properties: Properties, data: Data) -> None:
     """Set `$external_click_url` for a link that leaves the page's host."""
     target = data.get("targetUrl")
     if type(target) is str and target.startswith(("http://", "https://")):
-        host = target.split("/", 3)[2]
-        if host and host != columns.page_urlhost:
+        host = host_of(target)
+        if host and host != columns.page_urlhost.lower():
             properties["$external_click_url"] = target
 
 
@@ -60,26 +61,42 @@ def _complete_url(columns: Columns, dropped: Container[str]) -> None:
         columns.page_urlpath = "/"
     if not columns.page_url and "page_url" not in dropped:
         columns.page_url = _join_url(columns)
-    if columns.page_urlport not in _DEFAULT_PORTS:
+    if columns.page_urlport not in DEFAULT_PORTS:
         columns.page_urlhost = f"{columns.page_urlhost}:{columns.page_urlport}"
 
 
 def _split_url(columns: Columns, dropped: Container[str]) -> None:
+    """Fill what the enrichment left empty; a URL without a host (a hash, a file) says nothing."""
+    host, port = host_and_port(columns.page_url)
+    if not host:
+        return
+    parts = urlsplit(columns.page_url)
+    if not columns.page_urlhost and "page_urlhost" not in dropped:
+        columns.page_urlhost, columns.page_urlport = host, port
+    if not columns.page_urlpath and "page_urlpath" not in dropped:
+        columns.page_urlpath = parts.path
+    if not columns.page_urlquery and "page_urlquery" not in dropped:
+        columns.page_urlquery = parts.query
+
+
+def host_of(url: str) -> str:
+    """The host of a URL, with its port unless that is 80 or 443; empty when there is none."""
+    host, port = host_and_port(url)
+    return host if not host or port in DEFAULT_PORTS else f"{host}:{port}"
+
+
+def host_and_port(url: str) -> tuple[str, int | None]:
+    """Host and port of a URL, the host of an IPv6 address in its brackets; empty and None when there is none."""
     try:
-        parts = urlsplit(columns.page_url)
+        parts = urlsplit(url)
         host, port = parts.hostname or "", parts.port
     except ValueError:  # an IPv6 host without its bracket, a port that is no number
-        return
-    if "page_urlhost" not in dropped:
-        columns.page_urlhost, columns.page_urlport = host, port
-    if "page_urlpath" not in dropped:
-        columns.page_urlpath = columns.page_urlpath or parts.path
-    if "page_urlquery" not in dropped:
-        columns.page_urlquery = columns.page_urlquery or parts.query
+        return "", None
+    return (f"[{host}]" if ":" in host else host), port
 
 
 def _join_url(columns: Columns) -> str:
-    port = "" if columns.page_urlport in _DEFAULT_PORTS else f":{columns.page_urlport}"
+    port = "" if columns.page_urlport in DEFAULT_PORTS else f":{columns.page_urlport}"
     query = f"?{columns.page_urlquery}" if columns.page_urlquery else ""
     fragment = f"#{columns.page_urlfragment}" if columns.page_urlfragment else ""
     scheme = columns.page_urlscheme or "https"

@@ -46,6 +46,14 @@ def parse_path(text: str) -> EntityPath | str:
     return EntityPath(f"{vendor}{slash}{name}", tuple(fields))
 
 
+def without_vendor(path: str) -> str:
+    """A path as `entity.field`, since `vendor/entity.field` may be the same value; a column as it is."""
+    parsed = parse_path(path)
+    if isinstance(parsed, EntityPath):
+        return ".".join((parsed.schema.rpartition("/")[2], *parsed.fields))
+    return parsed
+
+
 def is_schema_name(text: str) -> bool:
     """Whether a text is `name` or `vendor/name`, as schemas are named in the settings: without `iglu:` and version."""
     return _SCHEMA_NAME.fullmatch(text) is not None

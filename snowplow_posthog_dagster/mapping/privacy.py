@@ -1,15 +1,18 @@
 """What must not leave as it is: dropped, hashed, truncated, or stripped of query parameters.
 
 Applied to the typed columns and to entities before any other rule reads them, so that nothing derived from a value can
-give it away: a hashed user_id makes a hashed distinct_id. Only filters and `forget` see the record as it was. What is
+give it away: a hashed user_id makes a hashed distinct_id. An id that stands for nobody goes instead, since the hash of
+`anonymous` would be one person to everybody who reads it. Only filters and `forget` see the record as it was. What is
 dropped stays away: rules that fill empty columns from others (a URL from its parts) leave dropped ones empty.
 
 By default goes what nobody meant to collect: values that people typed into forms, and the advertising ids of phones.
-The preset `strict` is for a project that must not hold personal data in the clear; `keep` exempts single fields.
+The preset `strict` is for a project that must not hold personal data in the clear; `keep` exempts single fields from
+both, never from what the settings ask for themselves.
 """
 
 import hmac
 import ipaddress
+import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 from urllib.parse import unquote_plus
@@ -17,8 +20,9 @@ from urllib.parse import unquote_plus
 from snowplow_posthog_dagster.errors import SettingsError
 from snowplow_posthog_dagster.mapping.campaign import PARAMETERS
 from snowplow_posthog_dagster.mapping.columns import DEFAULTS, Columns
-from snowplow_posthog_dagster.mapping.paths import EntityPath, parse_path
-from snowplow_posthog_dagster.mapping.settings import PrivacySettings
+from snowplow_posthog_dagster.mapping.identity import PERSONAL_IDS, SESSION_IDS, compile_legal
+from snowplow_posthog_dagster.mapping.paths import EntityPath, parse_path, without_vendor
+from snowplow_posthog_dagster.mapping.settings import IdentitySettings, MappingSettings, PrivacySettings
 from snowplow_posthog_dagster.snowplow.columns import INDEX
 
 FORM_VALUES = ("change_form.value", "focus_form.value", "submit_form.elements.value")
@@ -49,6 +53,8 @@ STRICT_HASHES = (
 )
 ALL_BUT_CAMPAIGNS = "*"
 
+_USER_IN_URL = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*://)[^/?#]*@")
+
 Change = Callable[[Any], Any]
 """Makes of a value what may leave; None takes it out."""
 
@@ -75,13 +81,14 @@ def digest(secret: bytes, identifier: str) -> str:
     return hmac.digest(secret, identifier.encode(), "sha256").hex()
 
 
-def compile_privacy(settings: PrivacySettings, secret: bytes | None) -> Privacy:
+def compile_privacy(settings: MappingSettings, secret: bytes | None) -> Privacy:
     """The actions of the settings, in the order drop, strip, truncate, hash.
 
     Raises:
         SettingsError: something is to be hashed and there is no secret, or something is kept that nothing touches.
     """
-    actions = tuple(_actions(settings, secret))
+    _check_kept(settings.privacy)
+    actions = tuple(_actions(settings.privacy, settings.identity, secret))
     changes: list[tuple[str, Change]] = []
     by_schema: dict[str, list[tuple[tuple[str, ...], Change]]] = {}
     for path, _, change in actions:
@@ -96,39 +103,52 @@ def compile_privacy(settings: PrivacySettings, secret: bytes | None) -> Privacy:
 
 def dropped_columns(settings: PrivacySettings) -> frozenset[str]:
     """Columns that are dropped: no rule may make one anew out of others, as a URL out of its parts."""
-    return frozenset(_drops(settings)) & INDEX.keys() - set(settings.keep)
+    return frozenset(_drops(settings)) & INDEX.keys()
 
 
 def _drops(settings: PrivacySettings) -> tuple[str, ...]:
-    return DROPPED_BY_DEFAULT + (STRICT_DROPS if settings.preset == "strict" else ()) + settings.drop
+    return (*_not_kept(settings, DROPPED_BY_DEFAULT, STRICT_DROPS), *settings.drop)
 
 
-def _actions(settings: PrivacySettings, secret: bytes | None) -> list[Action]:
-    strict = settings.preset == "strict"
-    hashes = (STRICT_HASHES if strict else ()) + settings.hash
-    names = frozenset(name.lower() for name in settings.strip_query_parameters.names)
-    if strict:
-        names |= {ALL_BUT_CAMPAIGNS}
-    actions = [Action(path, "drop", _dropped) for path in _drops(settings)]
-    if names:
-        within = settings.strip_query_parameters.within
-        actions += [Action(path, "strip query parameters", _stripper(names, "query" in path)) for path in within]
+def _not_kept(settings: PrivacySettings, by_default: tuple[str, ...], strict: tuple[str, ...]) -> list[str]:
+    """What the defaults and the preset name, without what is exempt from them."""
+    named = by_default + (strict if settings.preset == "strict" else ())
+    return [path for path in named if path not in settings.keep]
+
+
+def _actions(settings: PrivacySettings, identity: IdentitySettings, secret: bytes | None) -> list[Action]:
+    actions = [Action(path, "drop", _dropped) for path in dict.fromkeys(_drops(settings))]
+    for path in dict.fromkeys(settings.strip_query_parameters.within):
+        names = _stripped_names(settings, path)
+        if names:
+            is_query = "query" in path.rpartition(".")[2]
+            actions.append(Action(path, "strip query parameters", _stripper(names, is_query)))
     for path, length in settings.truncate.items():
         actions.append(Action(path, f"truncate {length}", truncate_ip if length == "ip" else _cutter(length)))
+    hashes = dict.fromkeys((*_not_kept(settings, (), STRICT_HASHES), *settings.hash))
     if hashes:
-        actions += [Action(path, "hash", _hasher(_required(secret))) for path in hashes]
-    _check_kept(settings)
-    return [action for action in dict.fromkeys(actions) if action.path not in settings.keep]
+        hashed = _hasher(_required(secret))
+        hashed_id = _id_hasher(_required(secret), compile_legal(identity.illegal_ids))
+        ids = {without_vendor(path) for path in (*identity.distinct_id, *PERSONAL_IDS, *SESSION_IDS)}
+        actions += [Action(path, "hash", hashed_id if without_vendor(path) in ids else hashed) for path in hashes]
+    return actions
+
+
+def _stripped_names(settings: PrivacySettings, path: str) -> frozenset[str]:
+    names = frozenset(name.lower() for name in settings.strip_query_parameters.names)
+    by_preset = settings.preset == "strict" and path not in settings.keep
+    return names | {ALL_BUT_CAMPAIGNS} if by_preset else names
 
 
 def _check_kept(settings: PrivacySettings) -> None:
     """Refuse an exemption that would do nothing under either preset: it is written differently than what it exempts."""
-    within = settings.strip_query_parameters.within
-    known = {*DROPPED_BY_DEFAULT, *STRICT_DROPS, *STRICT_HASHES, *within}
-    known |= {*settings.drop, *settings.hash, *settings.truncate}
+    known = {*DROPPED_BY_DEFAULT, *STRICT_DROPS, *STRICT_HASHES, *settings.strip_query_parameters.within}
     for path in settings.keep:
         if path not in known:
-            raise SettingsError(f"mapping.privacy.keep: nothing drops, hashes, truncates or strips {path!r}")
+            raise SettingsError(
+                f"mapping.privacy.keep: neither the defaults nor a preset drop, hash or strip {path!r}; "
+                "what the settings ask for is taken out where they ask for it"
+            )
 
 
 def _required(secret: bytes | None) -> bytes:
@@ -157,6 +177,16 @@ def _hasher(secret: bytes) -> Change:
         if isinstance(value, list):
             return [hashed(item) for item in value]
         return digest(secret, str(value)) if isinstance(value, str | int | float) and value != "" else None
+
+    return hashed
+
+
+def _id_hasher(secret: bytes, legal: Callable[[Any], str]) -> Change:
+    """Hashes what `identity` would take as an id, and takes out what it would not."""
+
+    def hashed(value: Any) -> str | None:
+        identifier = legal(value)
+        return digest(secret, identifier) if identifier else None
 
     return hashed
 
@@ -190,6 +220,7 @@ def _stripper(names: frozenset[str], is_query: bool) -> Change:
         left = "&".join(filter(keeps, query.split("&"))) if query else ""
         if ALL_BUT_CAMPAIGNS in names:  # a fragment holds whatever a page puts there, ids and tokens included
             hash_sign = fragment = ""
+            base = _USER_IN_URL.sub(r"\1", base)
         return f"{base}?{left}{hash_sign}{fragment}" if left else f"{base}{hash_sign}{fragment}"
 
     return stripped

@@ -5,9 +5,10 @@ the columns empty. Only page views carry it, since other events of a page have n
 """
 
 from collections.abc import Container
-from urllib.parse import unquote_plus, urlsplit
+from urllib.parse import unquote_plus
 
 from snowplow_posthog_dagster.mapping.columns import Columns
+from snowplow_posthog_dagster.mapping.page import DEFAULT_PORTS, host_of
 from snowplow_posthog_dagster.mapping.properties import Properties
 from snowplow_posthog_dagster.mapping.rules import Rule
 
@@ -23,7 +24,6 @@ RULES = (
 )
 
 DIRECT = "$direct"
-_DEFAULT_PORTS = (None, 80, 443)
 _ENGINES = (("google.", "google"), ("bing.com", "bing"), ("yahoo.com", "yahoo"), ("duckduckgo.com", "duckduckgo"))
 
 
@@ -35,16 +35,16 @@ def describe_referrer(columns: Columns, properties: Properties, *, is_pageview: 
             _come_directly(columns, dropped)
         return
     if not host and "refr_urlhost" not in dropped:
-        host = columns.refr_urlhost = _host(columns.page_referrer)
+        host = columns.refr_urlhost = host_of(columns.page_referrer)
+    elif host and columns.refr_urlport not in DEFAULT_PORTS:
+        columns.refr_urlhost = f"{host}:{columns.refr_urlport}"
     for part, engine in _ENGINES:
         if part in host:
             properties["$search_engine"] = engine
-            keyword = columns.refr_term or _keyword(engine, columns.refr_urlquery, dropped)
+            keyword = columns.refr_term or _keyword(engine, columns, dropped)
             if keyword:
                 properties["ph_keyword"] = keyword
             break
-    if host and columns.refr_urlport not in _DEFAULT_PORTS:
-        columns.refr_urlhost = f"{host}:{columns.refr_urlport}"
 
 
 def _come_directly(columns: Columns, dropped: Container[str]) -> None:
@@ -55,19 +55,15 @@ def _come_directly(columns: Columns, dropped: Container[str]) -> None:
         columns.refr_urlhost = DIRECT
 
 
-def _keyword(engine: str, query: str, dropped: Container[str]) -> str:
+def _keyword(engine: str, columns: Columns, dropped: Container[str]) -> str:
     if "refr_term" in dropped:
         return ""
+    query = columns.refr_urlquery
+    if not query and "refr_urlquery" not in dropped:
+        query = columns.page_referrer.partition("#")[0].partition("?")[2]
     wanted = "p" if engine == "yahoo" else "q"
     for pair in query.split("&"):
         name, _, value = pair.partition("=")
         if name == wanted:
             return unquote_plus(value).replace("\x00", "\ufffd")
     return ""
-
-
-def _host(url: str) -> str:
-    try:
-        return urlsplit(url).hostname or ""
-    except ValueError:  # an IPv6 host without its bracket
-        return ""

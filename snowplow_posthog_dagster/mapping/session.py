@@ -11,10 +11,8 @@ price is that a session over midnight becomes two. The other 74 bits are the fir
 
 from functools import lru_cache
 
-from snowplow_posthog_dagster.mapping.columns import Columns
 from snowplow_posthog_dagster.mapping.digests import short_sha256
 from snowplow_posthog_dagster.mapping.event_time import DAY_MS
-from snowplow_posthog_dagster.mapping.identity import CLIENT_SESSION, Found, legal
 from snowplow_posthog_dagster.mapping.rules import Rule
 
 RULES = (
@@ -28,15 +26,6 @@ RULES = (
 
 _VARIANT = 1 << 63
 _LOW_BITS = (1 << 62) - 1
-
-
-def snowplow_session(columns: Columns, found: Found) -> str:
-    """Snowplow's id of the session, empty when there is none or it stands for "not tracked" (all zeros)."""
-    own = legal(columns.domain_sessionid)
-    if own:
-        return own
-    session = found.get(CLIENT_SESSION)
-    return legal(session.get("sessionId")) if session else ""
 
 
 def session_uuid(session: str, timestamp: int) -> str:

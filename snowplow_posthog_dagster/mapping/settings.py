@@ -172,6 +172,8 @@ class StripQueryParameters(Section):
         "page_referrer",
         "refr_urlquery",
         "link_click.targetUrl",
+        "deep_link_received.url",
+        "deep_link_received.referrer",
     )
 
 
@@ -188,7 +190,7 @@ class PrivacySettings(Section):
     """`ip` cuts addresses to /24 or /48; a number keeps that many characters."""
     strip_query_parameters: StripQueryParameters = StripQueryParameters()
     keep: tuple[Path, ...] = ()
-    """Takes single fields out of what the defaults and the preset drop, hash or truncate."""
+    """Takes single fields out of what the defaults and the preset drop, hash or strip."""
 
 
 class Condition(Section):
@@ -285,6 +287,15 @@ class MappingSettings(Section):
     sample: Sample = Sample()
     entities: EntitySettings = EntitySettings()
     properties: PropertySettings = PropertySettings()
+
+    @model_validator(mode="after")
+    def _posthog_has_what_it_locates_by(self) -> "MappingSettings":
+        if self.geo == "posthog" and {"$ip", "user_ipaddress"} & set(self.properties.drop):
+            raise ValueError(
+                "geo: posthog locates events by `$ip`, which properties.drop leaves out: PostHog would put everybody "
+                "where the loader runs; choose geo: snowplow or geo: none, or send `$ip`"
+            )
+        return self
 
     @model_validator(mode="after")
     def _names_of_filters_are_unique(self) -> "MappingSettings":

@@ -158,7 +158,7 @@ class FieldRow(NamedTuple):
 
 def fields(settings: MappingSettings) -> list[FieldRow]:
     """Every column and kind of entity under these settings; `-` as target is what does not leave."""
-    actions = compile_privacy(settings.privacy, b"only a listing").actions
+    actions = compile_privacy(settings, b"only a listing").actions
     rows = [_column_row(column.name, settings, actions) for column in COLUMNS]
     rows += [_rule_row(rule, settings, actions) for module in MODULES for rule in module.RULES]
     rows += [
@@ -266,8 +266,11 @@ def mapping_table() -> str:
         + ", hashes "
         + _listed(STRICT_HASHES)
         + ", strips all query",
-        "parameters but campaign parameters and click ids, takes fragments off URLs, and drops every entity that",
-        "`entities.rules` does not name. What is dropped stays away: no rule makes it anew out of other columns.",
+        "parameters but campaign parameters and click ids, takes fragments and user names off URLs, and drops every",
+        "entity that `entities.rules` does not name. What is dropped stays away: no rule makes it anew out of other",
+        "columns. Of an entity that is dropped as a whole the rules still set what they read by name (the name of a",
+        "screen, the model of a device): `snowplow-posthog fields` lists it, `privacy.drop` with the path stops it.",
+        "An id that stands for nobody (`anonymous`, all zeros) is not hashed but left out: its hash would be a person.",
         "",
         "## Counters",
         "",

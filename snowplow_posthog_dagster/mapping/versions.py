@@ -14,14 +14,14 @@ import json
 from typing import Any
 
 from snowplow_posthog_dagster.mapping.names import MAX_BYTES
-from snowplow_posthog_dagster.mapping.paths import EntityPath, parse_path
+from snowplow_posthog_dagster.mapping.paths import without_vendor
 from snowplow_posthog_dagster.mapping.privacy import Action, digest
 from snowplow_posthog_dagster.mapping.settings import MappingSettings, template_fields
 
-IDENTITY_CODE = 1
+IDENTITY_CODE = 2
 """Raise when the rules for uuid, event, distinct_id or timestamp change."""
 
-MAPPING_CODE = 5
+MAPPING_CODE = 6
 """Raise when any other rule changes an event."""
 
 _LENGTH = 16
@@ -33,7 +33,7 @@ _IDENTITY_COLUMNS = frozenset(
 def identity_version(settings: MappingSettings, actions: tuple[Action, ...], secret: bytes | None) -> str:
     """16 hex digits; `actions` are the privacy's, of which only those on sources of the identity count."""
     sources = _identity_sources(settings)
-    touching = [action for action in actions if _normal(action.path) in sources]
+    touching = [action for action in actions if _touches(action.path, sources)]
     return _digest(
         {
             "code": IDENTITY_CODE,
@@ -70,17 +70,15 @@ def _identity_sources(settings: MappingSettings) -> set[str]:
     return {
         *_IDENTITY_COLUMNS,
         *template_fields(events.struct),
-        *map(_normal, settings.identity.distinct_id),
-        *map(_normal, fields),
+        *map(without_vendor, settings.identity.distinct_id),
+        *map(without_vendor, fields),
     }
 
 
-def _normal(path: str) -> str:
-    """A path without its vendor, since `entity.field` and `vendor/entity.field` may be the same value."""
-    parsed = parse_path(path)
-    if isinstance(parsed, EntityPath):
-        return ".".join((parsed.schema.rpartition("/")[2], *parsed.fields))
-    return parsed
+def _touches(path: str, sources: set[str]) -> bool:
+    """Whether an action on a path reaches a source: it is one, or holds one."""
+    touched = without_vendor(path)
+    return any(source == touched or source.startswith(f"{touched}.") for source in sources)
 
 
 def _strips(actions: list[Action]) -> bool:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.mapping.support import MOBILE, SNOWPLOW, event, properties, unstruct
+from tests.mapping.support import MOBILE, SNOWPLOW, YAUAA, event, properties, unstruct
 
 APPLICATION = "iglu:com.snowplowanalytics.mobile/application/jsonschema/1-0-0"
 SCREEN = "iglu:com.snowplowanalytics.mobile/screen/jsonschema/1-0-0"
@@ -24,6 +24,30 @@ def test_device_and_network_of_an_app():
         "$os": "iOS", "$os_version": "16.2", "$device_manufacturer": "Apple Inc.", "$device_model": "iPad13,1",
         "$device_type": "Tablet", "$network_carrier": "ACME", "$network_wifi": True, "$network_cellular": False,
     }.items()  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("mobile", "agent", "kind"),
+    [
+        ({"osType": "ios", "deviceModel": "iPhone14,2"}, {"deviceClass": "Desktop"}, "Mobile"),
+        ({"osType": "android", "deviceModel": "SM-T510"}, {"deviceClass": "Tablet"}, "Tablet"),
+        ({"osType": "android", "deviceModel": "Pixel 7"}, {"deviceClass": "Robot"}, "Mobile"),
+        ({"osType": "android", "deviceModel": "Pixel 7"}, None, "Mobile"),
+        ({"osType": "tvos", "deviceModel": "AppleTV6,2"}, None, "TV"),
+        ({"osType": "watchos", "deviceModel": "Watch6,1"}, None, "Wearable"),
+        ({"osType": "osx", "deviceModel": "MacBookPro18,3"}, None, "Desktop"),
+    ],
+)
+def test_what_kind_of_device_an_app_runs_on(mobile, agent, kind):
+    derived = [(YAUAA, agent)] if agent else ()
+    assert properties(entities=[(MOBILE, mobile)], derived=derived, platform="mob")["$device_type"] == kind
+
+
+def test_the_schema_tells_what_an_event_is_where_its_name_is_missing():
+    screen = unstruct("iglu:com.snowplowanalytics.mobile/screen_view/jsonschema/1-0-0", {"name": "Cart"})
+    assert properties(**{**screen, "event_name": ""})["$screen_name"] == "Cart"
+    order = {"entities": [(ORDER, {"revenue": 5, "currency": "EUR"})], **unstruct(ACTION, {"type": "transaction"})}
+    assert properties(**{**order, "event_name": ""})["revenue"] == 5
 
 
 def test_version_of_an_app():

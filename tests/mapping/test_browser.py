@@ -41,6 +41,21 @@ def test_yauaa_comes_before_ua_parser_before_columns_before_the_user_agent():
     assert browser(useragent=IPHONE)["browser"] == "Mobile Safari"
 
 
+def test_the_user_agent_tells_what_yauaa_does_not():
+    unknown = yauaa(agentName="Unknown", agentVersion="??", operatingSystemName="Unknown", deviceClass="Unknown")
+    found = browser(derived=[unknown], useragent=IPHONE)
+    assert (found["browser"], found["os"], found["device_type"]) == ("Mobile Safari", "iOS", "Mobile")
+
+
+@pytest.mark.parametrize(
+    ("columns", "expected"),
+    [({"br_family": "Chrome"}, {"browser": "Chrome"}), ({"os_family": "Windows"}, {"os": "Windows"}),
+     ({"dvce_ismobile": "1"}, {"device_type": "Mobile"})],
+)  # fmt: skip
+def test_each_of_the_old_columns_counts_alone(columns, expected):
+    assert browser(**columns).items() >= expected.items()
+
+
 def test_what_yauaa_does_not_know_the_next_source_tells():
     found = browser(
         derived=[yauaa(agentName="Unknown", agentVersion="??"), ua_parser(osFamily="Mac OS X", osMajor="10")]

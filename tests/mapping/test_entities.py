@@ -126,6 +126,14 @@ def test_only_the_first_entity_of_a_schema_is_flattened():
     assert (found["gitlab_standard_plan"], found[STANDARD]) == ("a", [{"plan": "b", "_schema_version": "1-0-8"}])
 
 
+def test_two_entities_of_a_schema_never_melt_into_one_that_nobody_sent():
+    flat = {"entities": {"rules": {"gitlab_standard": {"carry": "flatten"}}}}
+    found = properties(flat, entities=[(GITLAB_STANDARD, {"plan": "a", "realm": None}),
+                                       (GITLAB_STANDARD, {"plan": "", "realm": "saas"})])  # fmt: skip
+    assert (found["gitlab_standard_plan"], "gitlab_standard_realm" in found) == ("a", False)
+    assert found[STANDARD][0]["realm"] == "saas"
+
+
 def test_groups_and_features_are_declared_in_the_settings():
     rules = {"gitlab_standard": {"groups": {"namespace": "namespace_id", "project": "project_id"}},
              "gitlab_experiment": {"carry": "drop", "features": {"experiment": "variant"}}}  # fmt: skip

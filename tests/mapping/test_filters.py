@@ -24,6 +24,7 @@ def drop(**condition):
         ({"event": ["$pageview"]}, {"event": "page_view"}, {"event": "page_ping"}),
         ({"host": ["localhost"]}, {"page_urlhost": "localhost"}, {"page_urlhost": "localhost.org"}),
         ({"host": ["localhost"]}, {"page_urlhost": "127.0.0.1"}, {"page_urlhost": "128.0.0.1"}),
+        ({"host": ["localhost"]}, {"page_url": "http://[::1]:3000/a"}, {"page_url": "http://a.org/localhost"}),
         ({"host": ["staging"]}, {"page_urlhost": "customers.stg.example.org"}, {"page_urlhost": "upstage.org"}),
         ({"host": ["staging"]}, {"page_urlhost": "shop-staging.example.org"}, {"page_urlhost": ""}),
         ({"matches": {"user_id": "^qa-"}}, {"user_id": "qa-1"}, {"user_id": "a-qa-1"}),

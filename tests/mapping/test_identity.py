@@ -4,7 +4,7 @@ import uuid
 
 import pytest
 
-from snowplow_posthog_dagster.mapping.identity import ILLEGAL_IDS, legal
+from snowplow_posthog_dagster.mapping.identity import ILLEGAL_IDS, NIL, legal
 from tests.mapping.support import CLIENT_SESSION, GITLAB_STANDARD, event, mapped, properties
 from tests.snowplow.samples import SMALL
 
@@ -132,3 +132,24 @@ def test_person_properties_are_an_allow_list_from_a_day_on():
 def test_history_may_be_forced_to_set_person_properties():
     settings = {"identity": {"person_properties": {**PERSON, "force_history": True}}}
     assert properties(settings, user_id="u")["$set_once"] == {"first_app": "shop"}
+
+
+def test_an_event_id_of_zeros_is_none():
+    first, other = event(event_id=NIL), event(event_id=NIL, app_id="other")
+    assert uuid.UUID(first["uuid"]).version == 5 and first["uuid"] != other["uuid"]
+
+
+def test_an_illegal_user_id_is_not_sent_as_the_users_id():
+    assert "$user_id" not in properties(user_id="undefined", domain_userid="d")
+    assert properties({"identity": {"distinct_id": ["domain_userid"]}}, user_id="u")["$user_id"] == "u"
+
+
+def test_illegal_ids_of_the_settings_are_no_device_and_no_session_either():
+    settings = {"identity": {"illegal_ids": ["DUMMY"]}}
+    found = properties(settings, user_id="bob", domain_userid="dummy", domain_sessionid="Dummy")
+    assert not {"$device_id", "$session_id"} & set(found)
+
+
+def test_a_device_is_known_where_nobody_is():
+    found = event({"identity": {"distinct_id": ["user_id"]}}, domain_userid="d")
+    assert (found["distinct_id"], found["properties"]["$device_id"]) == (found["uuid"], "d")

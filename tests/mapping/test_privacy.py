@@ -6,6 +6,7 @@ import hmac
 import pytest
 
 from snowplow_posthog_dagster.errors import SettingsError
+from snowplow_posthog_dagster.mapping.identity import NIL
 from snowplow_posthog_dagster.mapping.mapper import Mapper
 from snowplow_posthog_dagster.mapping.privacy import digest, truncate_ip
 from snowplow_posthog_dagster.mapping.settings import MappingSettings
@@ -69,7 +70,7 @@ VISIT = {
 def test_what_is_dropped_is_not_made_anew_out_of_other_columns(column, name):
     assert name in properties(**VISIT)
     left = {**VISIT, column: ""}
-    assert (name in properties(**left)) is (column not in {"page_urlquery", "page_referrer"}), "it is made anew"
+    assert (name in properties(**left)) is (column != "page_referrer"), "it is made anew"
     assert name not in properties({"privacy": {"drop": [column]}}, **VISIT)
     assert name not in properties({"privacy": {"drop": [column]}}, **left)
 
@@ -169,10 +170,12 @@ def test_strict_lets_nothing_personal_out_in_the_clear():
     assert hashed("ada-id") in text
 
 
-@pytest.mark.parametrize("path", ["page_urlhost", "com.snowplowanalytics.snowplow/mobile_context.appleIdfa"])
+@pytest.mark.parametrize(
+    "path", ["page_urlhost", "com.snowplowanalytics.snowplow/mobile_context.appleIdfa", "gitlab_standard.own"]
+)
 def test_an_exemption_from_nothing_is_refused(path):
-    with pytest.raises(SettingsError, match="nothing drops, hashes, truncates or strips"):
-        event({"privacy": {"preset": "strict", "keep": [path]}})
+    with pytest.raises(SettingsError, match="neither the defaults nor a preset"):
+        event({"privacy": {"preset": "strict", "keep": [path], "drop": ["gitlab_standard.own"]}})
     strict_only = {"privacy": {"keep": ["page_title", "domain_userid", "page_url"]}}
     assert event(strict_only, page_title="Tea")["properties"]["title"] == "Tea", "the other preset may need it"
 
@@ -181,3 +184,47 @@ def test_single_fields_can_be_kept_under_strict():
     settings = {"privacy": {"preset": "strict", "keep": ["user_id", "page_title"]}}
     found = event(settings, **PERSONAL)
     assert (found["distinct_id"], found["properties"]["title"]) == ("ada-id", "Letter to Ada")
+
+
+CLIENT = "com.snowplowanalytics.snowplow/client_session"
+HASHED_IDS = ["user_id", "domain_userid", "domain_sessionid", f"{CLIENT}.userId", f"{CLIENT}.sessionId"]
+
+
+@pytest.mark.parametrize("settings", [{"privacy": {"preset": "strict"}}, {"privacy": {"hash": HASHED_IDS}}])
+def test_hashing_makes_nobody_of_all_who_are_anonymous_one_person(settings):
+    nobody = {"user_id": " Anonymous ", "domain_userid": NIL, "domain_sessionid": NIL,
+              "entities": [(CLIENT_SESSION, {"userId": "null", "sessionId": NIL})]}  # fmt: skip
+    settings = {**settings, "identity": {"illegal_ids": ["visitor"]}}
+    for found in (event(settings, **nobody), event(settings, **{**nobody, "user_id": "visitor"})):
+        assert found["distinct_id"] == found["uuid"]
+        assert found["properties"]["$process_person_profile"] is False
+        assert not {"$device_id", "$session_id", "$user_id"} & set(found["properties"])
+    assert event(settings, user_id=" ada ")["distinct_id"] == hashed("ada"), "blanks around an id are none of it"
+
+
+def test_an_exemption_from_the_preset_is_none_from_what_the_settings_ask_for():
+    cut = {"preset": "strict", "keep": ["user_ipaddress"], "truncate": {"user_ipaddress": "ip"}}
+    assert properties({"privacy": cut}, user_ipaddress="81.2.69.142")["$ip"] == "81.2.69.0"
+    hidden = {"preset": "strict", "keep": ["page_title"], "hash": ["page_title"]}
+    assert properties({"privacy": hidden}, page_title="Tea")["title"] == hashed("Tea")
+    named = {"preset": "strict", "keep": ["page_url"], "strip_query_parameters": {"names": ["token"]}}
+    assert properties({"privacy": named}, page_url="https://a.org/?token=1&x=2")["$current_url"] == "https://a.org/?x=2"
+
+
+def test_what_two_lists_hash_is_hashed_once():
+    assert event({"privacy": {"preset": "strict", "hash": ["user_id"]}}, user_id="ada")["distinct_id"] == hashed("ada")
+
+
+def test_strict_takes_user_names_off_urls_and_strips_deep_links():
+    found = properties({"privacy": {"preset": "strict"}}, page_url="https://ada:secret@a.org/b",
+                       **unstruct("iglu:com.snowplowanalytics.mobile/deep_link_received/jsonschema/1-0-0",
+                                  {"url": "app://u:p@open?token=1", "referrer": "https://b.org/?id=2"}))  # fmt: skip
+    assert found["$current_url"] == "https://a.org/b"
+    link = found["unstruct_event_com_snowplowanalytics_mobile_deep_link_received_1"]
+    assert link == {"url": "app://open", "referrer": "https://b.org/"}
+
+
+def test_a_url_in_an_entity_whose_name_has_query_in_it_is_stripped_as_a_url():
+    settings = {"privacy": {"strip_query_parameters": {"names": ["t"], "within": ["search_query.url"]}}}
+    found = properties(settings, entities=[("iglu:com.acme/search_query/jsonschema/1-0-0", {"url": "https://a/?t=1"})])
+    assert found["contexts_com_acme_search_query_1"][0]["url"] == "https://a/"

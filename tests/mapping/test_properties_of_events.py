@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from snowplow_posthog_dagster.mapping.event_time import DAY_MS
 from snowplow_posthog_dagster.mapping.mapper import Mapper
 from snowplow_posthog_dagster.mapping.outcome import Mapped
+from snowplow_posthog_dagster.mapping.properties import SENT_COLUMNS
 from snowplow_posthog_dagster.mapping.settings import MappingSettings
 from snowplow_posthog_dagster.mapping.size import MAX_EVENT_BYTES
 from snowplow_posthog_dagster.mapping.table import fields
-from snowplow_posthog_dagster.snowplow.columns import COLUMNS, Kind
+from snowplow_posthog_dagster.snowplow.columns import COLUMNS, NAMES, Kind
 from tests.mapping.support import (
     CLIENT_SESSION,
     GITLAB_EXPERIMENT,
@@ -24,10 +25,11 @@ from tests.mapping.support import (
     UA_PARSER,
     WEB_PAGE,
     YAUAA,
+    event,
     unstruct,
 )
 from tests.sandbox.events import TOKEN, captured
-from tests.snowplow.samples import contexts, record
+from tests.snowplow.samples import SMALL, contexts, record
 
 TEXTS = st.text(max_size=30) | st.sampled_from(
     ["$identify", "null", " ", "0", "a=b&utm_source=%00", "8.8.8.8", "::1", "DE"]
@@ -277,3 +279,11 @@ def test_neither_order_nor_split_of_the_records_matters():
     run()
     assert seen["event"] > 30
     assert seen["in another order"] > 5
+
+
+def test_an_event_without_any_column_is_json_as_well():
+    bare = dict.fromkeys(NAMES, "") | {"event_id": SMALL["event_id"], "derived_tstamp": "2022-06-06 04:29:38.000"}
+    found = event(**bare)
+    assert found["properties"]["$process_person_profile"] is False
+    dropped = {"properties": {"drop": [name for name in SENT_COLUMNS if name not in {"event_id", "derived_tstamp"}]}}
+    assert event(dropped, user_id="u")["distinct_id"] == "u"

@@ -32,6 +32,7 @@ from snowplow_posthog_dagster.mapping.settings import MappingSettings
         ({"filters": [{"name": "a", "drop": {"app_id": ["a"]}}, {"name": "a", "drop": {"app_id": ["b"]}}]}, "one name"),
         ({"sample": {"percent": 0}}, "greater than 0"),
         ({"properties": {"drop": ["$geoip_disable"]}}, "no column or property that may be left out"),
+        ({"geo": "posthog", "properties": {"drop": ["$ip"]}}, "where the loader runs"),
         ({"properties": {"drop": ["nonsense"]}}, "no column or property that may be left out"),
         ({"entities": {"rules": {"a": {"prefix": "$a"}}}}, "should match pattern"),
         ({"entities": {"rules": {"iglu:com.acme/thing/jsonschema/1-0-0": {}}}}, "is no schema"),

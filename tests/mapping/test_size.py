@@ -33,7 +33,7 @@ def test_what_is_still_too_large_is_a_dead_letter():
     settings = {"identity": {"person_properties": {"set": {"a": "gitlab_standard.x"}, "force_history": True}}}
     found = outcome(settings, user_id="u", entities=[(GITLAB_STANDARD, {"x": "a" * 950_000})])
     assert isinstance(found, Rejected)
-    assert "PostHog takes 921600" in found.errors[0].message
+    assert "more than PostHog takes" in found.errors[0].message
 
 
 @pytest.mark.parametrize("character", ["a", "ü", "\u2028", '"', "\\", "\x7f", "😀"])
@@ -46,3 +46,16 @@ def test_the_limit_holds_for_bytes_as_they_are_sent(character):
 def test_integers_of_any_size_are_weighed_too():
     found = event(entities=[(GITLAB_STANDARD, {"n": [10**30] * 40_000}), (WEB_PAGE, {"id": "p"})])["properties"]
     assert found[MARKER] == [STANDARD]
+
+
+@pytest.mark.parametrize("value", [[{"k": "v"}] * 85_000, '<a href="/x">' * 60_000, "C:\\" * 220_000])
+def test_the_limit_holds_for_the_event_as_a_string_inside_json(value):
+    made = mapped(entities=[(GITLAB_STANDARD, {"x": value}), (WEB_PAGE, {"id": "p"})])
+    assert len(orjson.dumps(made.event.decode())) < 1_000_000
+    assert orjson.loads(made.event)["properties"][MARKER] == [STANDARD]
+
+
+def test_no_more_is_shed_than_escaping_makes_necessary():
+    quoted = [(GITLAB_STANDARD, {"x": '"' * 150_000}), (WEB_PAGE, {"x": [{"k": "v"}] * 50_000})]
+    assert event(entities=quoted)["properties"][MARKER] == [PAGE]
+    assert MARKER not in event(entities=[(WEB_PAGE, {"x": "a" * 800_000})])["properties"]

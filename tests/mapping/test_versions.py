@@ -105,6 +105,12 @@ def test_settings_that_decide_the_identity_change_both_versions(settings):
     assert changed.mapping_version != BASE.mapping_version
 
 
+def test_what_happens_to_a_whole_object_happens_to_the_id_in_it():
+    source = {"identity": {"distinct_id": ["gitlab_standard.extra.uid", "domain_userid"]}}
+    dropped = {**source, "privacy": {"drop": ["com.gitlab/gitlab_standard.extra"]}}
+    assert mapper(dropped).identity_version != mapper(source).identity_version
+
+
 @pytest.mark.parametrize("settings", OF_THE_MAPPING)
 def test_other_settings_change_the_mapping_version_alone(settings):
     changed = mapper(settings)

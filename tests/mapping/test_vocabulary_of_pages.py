@@ -73,6 +73,28 @@ def test_a_link_to_another_host_is_an_external_click():
     assert "$external_click_url" not in properties(**own_port)
 
 
+@pytest.mark.parametrize("target", ["https://SHOP.example.org/b", "https://shop.example.org?x=1",
+                                    "https://shop.example.org#x", "https://shop.example.org:443/b"])  # fmt: skip
+def test_the_pages_own_host_is_known_however_it_is_written(target):
+    assert "$external_click_url" not in properties(**PAGE, **link_click(targetUrl=target))
+
+
+def test_a_query_that_the_enrichment_left_in_the_url_is_read():
+    given = {"page_url": "https://a.org/b?utm_source=news&gclid=G", "page_urlhost": "a.org"}
+    found = properties(**given)
+    assert (found["utm_source"], found["gclid"], found["page_urlquery"]) == ("news", "G", "utm_source=news&gclid=G")
+    assert "gclid" not in properties({"privacy": {"drop": ["mkt_clickid"]}}, **given)
+
+
+def test_an_address_of_ipv6_keeps_its_brackets():
+    found = properties(page_url="http://[2001:db8::1]:3000/a")
+    assert (found["$host"], found["$pathname"]) == ("[2001:db8::1]:3000", "/a")
+
+
+def test_a_url_without_a_host_says_nothing_about_the_page():
+    assert not {"$host", "$pathname"} & set(properties(page_url="4f6a99c1"))
+
+
 # referrer.py
 
 
@@ -86,6 +108,7 @@ def test_a_referrer_has_its_domain_even_if_the_enrichment_did_not_split_it():
     given = {"page_referrer": "https://news.example.com:8080/a?b", "refr_urlport": "8080"}
     assert properties(**given)["$referring_domain"] == "news.example.com:8080"
     assert properties(page_referrer="https://[bad")["$referrer"] == "https://[bad"
+    assert properties(page_referrer="http://localhost:8080/x")["$referring_domain"] == "localhost:8080"
 
 
 @pytest.mark.parametrize(
@@ -103,6 +126,9 @@ def test_what_was_searched_for_is_read_from_the_query_if_need_be():
     found = properties(page_referrer="https://www.google.com/?q=green+tea", refr_urlhost="www.google.com",
                        refr_urlquery="hl=en&q=green+tea%21")  # fmt: skip
     assert found["ph_keyword"] == "green tea!"
+    whole = {"page_referrer": "https://www.google.com/?hl=en&q=tea#top"}
+    assert properties(**whole)["ph_keyword"] == "tea"
+    assert "ph_keyword" not in properties({"privacy": {"drop": ["refr_urlquery"]}}, **whole)
 
 
 # campaign.py
