@@ -16,7 +16,7 @@ from rich.table import Table
 
 from snowplow_posthog_dagster.commands.pipes import chunks_of
 from snowplow_posthog_dagster.commands.profile import show_profile
-from snowplow_posthog_dagster.commands.terminal import err, forgotten_people, friendly_errors, out, settings
+from snowplow_posthog_dagster.commands.terminal import err, forgotten_people, friendly_errors, out, plain, settings
 from snowplow_posthog_dagster.errors import SettingsError
 from snowplow_posthog_dagster.loading.setup import archive_of, connection_of
 from snowplow_posthog_dagster.mapping.mapper import Mapper
@@ -51,7 +51,7 @@ def preview(
     current = settings()
     if profile:
         with friendly_errors():
-            show_profile(current, (record for _, record in records_at(current, place)), most)
+            show_profile(current, records_at(current, place), most)
         return
     with friendly_errors():
         mapper = Mapper(
@@ -94,7 +94,7 @@ def _listed_at(current: Settings, place: str) -> Iterator[tuple[Bucket, Listed |
     if moment:
         archive = archive_of(current, connection_of(current))
         hours = None if moment["hour"] is None else [int(moment["hour"])]
-        for found in archive.list_day(dt.date.fromisoformat(moment["day"]), hours):
+        for found in archive.list_day(_day(moment["day"]), hours):
             yield archive.bucket, found
         return
     name, _, prefix = place.removeprefix("s3://").partition("/")
@@ -102,6 +102,13 @@ def _listed_at(current: Settings, place: str) -> Iterator[tuple[Bucket, Listed |
     for listed in bucket.listing(prefix if place.startswith("s3://") else place):
         if is_data(listed):
             yield bucket, listed
+
+
+def _day(text: str) -> dt.date:
+    try:
+        return dt.date.fromisoformat(text)
+    except ValueError as error:
+        raise SettingsError(f"{text} is no day: {error}") from None
 
 
 def show(
@@ -116,8 +123,8 @@ def show(
         right, title = f"filtered by the rule {outcome.rule}", "filtered"
     else:
         lines = [f"{error.column or 'line'}: {error.message} (found {error.value[:60]!r})" for error in outcome.errors]
-        right, title = "\n".join(lines), "dead letter"
-    out.rule(f"{name}, line {record.line}, byte {record.offset}")
+        right, title = plain("\n".join(lines)), "dead letter"
+    out.rule(f"{plain(name)}, line {record.line}, byte {record.offset}")
     width = max(40, (out.width - 4) // 2)
     out.print(Columns([Panel(left, title="Snowplow record", width=width), Panel(right, title=title, width=width)]))
 
@@ -126,7 +133,7 @@ def _fields(record: Record) -> Table:
     table = Table(show_header=False, box=None, padding=(0, 1))
     for column, value in zip(COLUMNS, record.fields, strict=True):
         if value:
-            table.add_row(f"[dim]{column.name}[/]", _cut(value).replace("[", r"\["))
+            table.add_row(f"[dim]{column.name}[/]", plain(_cut(value)))
     return table
 
 

@@ -2,10 +2,12 @@
 
 import itertools
 from collections.abc import Iterable, Mapping
+from operator import itemgetter
 
 from rich.table import Table
 
-from snowplow_posthog_dagster.commands.terminal import err, forgotten_people, out
+from snowplow_posthog_dagster.commands.terminal import err, forgotten_people, out, plain
+from snowplow_posthog_dagster.loading.transform import RepeatWindow
 from snowplow_posthog_dagster.mapping.profile import Profile, Report
 from snowplow_posthog_dagster.settings import Settings
 from snowplow_posthog_dagster.snowplow.record import Record, Rejected
@@ -13,11 +15,16 @@ from snowplow_posthog_dagster.snowplow.record import Record, Rejected
 _SHOWN = 15
 
 
-def show_profile(current: Settings, records: Iterable[Record | Rejected], most: int) -> None:
-    """Count at most so many records under the settings, and print the report."""
+def show_profile(current: Settings, records: Iterable[tuple[str, Record | Rejected]], most: int) -> None:
+    """Count at most so many records, each with the name of its object, under the settings, and print the report."""
     profile = Profile(current.file.mapping, current.privacy_secret, forgotten_people(current))
-    for record in itertools.islice(records, most):
-        profile.add(record)
+    for _, found in itertools.groupby(itertools.islice(records, most), key=itemgetter(0)):
+        repeats = RepeatWindow(current.file.transform.repeat_window)
+        for _, record in found:
+            if isinstance(record, Record) and repeats.seen(record.raw):
+                profile.add_repeat()
+            else:
+                profile.add(record)
     report = profile.report()
     _print(report, current)
     if report.records >= most:
@@ -29,7 +36,7 @@ def _print(report: Report, current: Settings) -> None:
     sent = sum(report.events.values())
     out.print(
         f"{report.records:,} records: {sent:,} events of {report.users:,} users in {report.sessions:,} sessions,"
-        f" {report.dead_letters:,} dead letters, {sum(report.filtered.values()):,} filtered"
+        f" {report.repeats:,} repeats, {report.dead_letters:,} dead letters, {sum(report.filtered.values()):,} filtered"
         + "".join(f"; {rule}: {number:,}" for rule, number in report.filtered.items())
     )
     out.print(_counts("Events", "event", report.events, of=sent))
@@ -53,7 +60,7 @@ def _counts(title: str, name: str, counts: Mapping[str, int], *, of: int) -> Tab
     table.add_column("number", justify="right")
     table.add_column("share", justify="right")
     for item, number in itertools.islice(counts.items(), _SHOWN):
-        table.add_row(item, f"{number:,}", f"{number / of:.1%}" if of else "")
+        table.add_row(plain(item), f"{number:,}", f"{number / of:.1%}" if of else "")
     return table
 
 

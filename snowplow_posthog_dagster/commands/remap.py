@@ -46,6 +46,7 @@ def remap(
                         mapper,
                         made,
                         max_record_bytes=section.max_record_bytes,
+                        repeat_window=section.repeat_window,
                         max_object_bytes=section.max_object_bytes,
                     )
                 else:

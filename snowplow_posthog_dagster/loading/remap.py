@@ -16,6 +16,7 @@ from snowplow_posthog_dagster.errors import GoneObjectError, SettingsError
 from snowplow_posthog_dagster.loading.day import DayLoad
 from snowplow_posthog_dagster.loading.presence import unusable_objects
 from snowplow_posthog_dagster.loading.sources import source_for
+from snowplow_posthog_dagster.loading.transform import DEFAULT_REPEAT_WINDOW, RepeatWindow
 from snowplow_posthog_dagster.mapping.mapper import Mapper
 from snowplow_posthog_dagster.mapping.outcome import Filtered, Mapped
 from snowplow_posthog_dagster.posthog.batches import events_of, run_of
@@ -35,12 +36,14 @@ class RemapPlan:
     """What a remap of one day means.
 
     `objects` counts objects by what becomes of their events: unchanged, replaced in place, twins. `acknowledged`
-    events of the objects to be done again are in PostHog. After `measure`: `billed_again` events would be sent,
-    `staying` of the acknowledged ones would not, and PostHog keeps those as they are.
+    events of the objects to be done again are in PostHog; `with_twins` of them would stay beside another one.
+    After `measure`: `billed_again` events would be sent, and `staying` of the acknowledged ones would not, so that
+    PostHog keeps those as they are.
     """
 
     objects: Counter[str] = field(default_factory=Counter)
     acknowledged: int = 0
+    with_twins: int = 0
     missing: list[str] = field(default_factory=list)
     chosen: list[ObjectState] = field(default_factory=list)
     measured: bool = False
@@ -52,7 +55,7 @@ class RemapPlan:
     @property
     def makes_twins(self) -> bool:
         """Whether PostHog would keep old and new events side by side."""
-        return self.objects[TWINS] > 0 and self.acknowledged > 0
+        return self.with_twins > 0
 
     @property
     def outcome(self) -> str:
@@ -81,15 +84,25 @@ def plan(load: DayLoad, mapper: Mapper, *, again: bool = False, damaged: bool = 
         if not wanted:
             made.objects[UNCHANGED] += 1
             continue
-        made.objects[IN_PLACE if done.identity_version == mapper.identity_version else TWINS] += 1
+        in_place = done.identity_version == mapper.identity_version
+        made.objects[IN_PLACE if in_place else TWINS] += 1
         made.chosen.append(known)
         made.acknowledged += known.counts().acknowledged
+        made.with_twins += 0 if in_place else known.counts().acknowledged
         if known.object_id not in listed:
             made.missing.append(known.key)
     return made
 
 
-def measure(load: DayLoad, mapper: Mapper, made: RemapPlan, *, max_record_bytes: int, max_object_bytes: int) -> None:
+def measure(
+    load: DayLoad,
+    mapper: Mapper,
+    made: RemapPlan,
+    *,
+    max_record_bytes: int,
+    max_object_bytes: int,
+    repeat_window: int = DEFAULT_REPEAT_WINDOW,
+) -> None:
     """Read the objects to be done again and count what would be sent, and what of PostHog's would stay as it is.
 
     Raises ObjectError for an object that cannot be read.
@@ -101,7 +114,10 @@ def measure(load: DayLoad, mapper: Mapper, made: RemapPlan, *, max_record_bytes:
             continue
         source = source_for(found.source, mapper, found.object_id, f"{load.day}", max_record_bytes)
         sent: set[str] = set()
+        repeats = RepeatWindow(repeat_window)
         for record in source.records(load.archive.read(found, max_bytes=max_object_bytes)):
+            if isinstance(record, Record) and repeats.seen(record.raw):
+                continue
             outcome = source.event(record) if isinstance(record, Record) else record
             if isinstance(outcome, Mapped):
                 made.billed_again += 1
@@ -150,7 +166,7 @@ def remap(load: DayLoad, made: RemapPlan, *, by: str, force: bool) -> int:
     if made.makes_twins and not force:
         raise SettingsError(
             f"{load.day} cannot be remapped in place: the settings give {made.objects[TWINS]:,} objects another"
-            f" identity (uuid, event, distinct_id or timestamp), and PostHog would keep {made.acknowledged:,} events"
+            f" identity (uuid, event, distinct_id or timestamp), and PostHog would keep {made.with_twins:,} events"
             " beside their twins. Load into a new project instead, or add --force"
         )
     at = timestamp_text()

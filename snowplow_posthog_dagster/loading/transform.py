@@ -33,6 +33,9 @@ from snowplow_posthog_dagster.storage.entries import BatchNote, Broken, Done, Go
 from snowplow_posthog_dagster.storage.samples import Sample
 from snowplow_posthog_dagster.storage.workspace import Workspace, timestamp_text
 
+DEFAULT_REPEAT_WINDOW = 20_000
+"""Records of an object among which an exact copy is found."""
+
 _UPLOADS_IN_FLIGHT = 3
 _FIRST_RETRY_MINUTES = 5
 _LAST_RETRY_MINUTES = 24 * 60
@@ -45,7 +48,7 @@ class TransformOptions:
     codec: str = "isal"
     level: int = 1
     max_object_bytes: int | None = None
-    repeat_window: int = 20_000
+    repeat_window: int = DEFAULT_REPEAT_WINDOW
     strict_dead_letters: bool = False
 
 

@@ -16,6 +16,7 @@ from snowplow_posthog_dagster.mapping.filters import compile_sample
 from snowplow_posthog_dagster.mapping.mapper import Mapper
 from snowplow_posthog_dagster.mapping.outcome import Filtered, Mapped
 from snowplow_posthog_dagster.mapping.settings import MappingSettings, Sample
+from snowplow_posthog_dagster.snowplow.columns import INDEX
 from snowplow_posthog_dagster.snowplow.record import Record, Rejected
 
 SAMPLES = (10.0, 1.0)
@@ -30,6 +31,7 @@ class Report:
     """Counts over the records that were looked at. `events` to `bytes_by_property` are of what would be sent."""
 
     records: int
+    repeats: int
     dead_letters: int
     filtered: Mapping[str, int]
     events: Mapping[str, int]
@@ -65,6 +67,7 @@ class Profile:
     forgotten: Container[str] = frozenset()
     """Digests of the ids of forgotten people, whom no policy sends."""
     _records: int = 0
+    _repeats: int = 0
     _dead_letters: int = 0
     _filtered: Counter[str] = field(default_factory=Counter)
     _events: Counter[str] = field(default_factory=Counter)
@@ -88,7 +91,8 @@ class Profile:
         )
         without_policy = everything.model_copy(update={"filters": self.settings.filters})
         self._configured, self._filter, self._all = map(self._mapping, (self.settings, without_policy, everything))
-        self._samples = {percent: compile_sample(Sample(percent=percent)) for percent in SAMPLES}
+        salt = self.settings.sample.salt
+        self._samples = {percent: compile_sample(Sample(percent=percent, salt=salt)) for percent in SAMPLES}
 
     def _mapping(self, settings: MappingSettings) -> Any:
         mapper = Mapper(settings, privacy_secret=self.privacy_secret, forgotten=self.forgotten)
@@ -106,6 +110,11 @@ class Profile:
             self._dead_letters += 1
         if isinstance(record, Record):
             self._count_billable(record)
+
+    def add_repeat(self) -> None:
+        """Count an exact copy of an earlier record of its object, which a load passes over."""
+        self._records += 1
+        self._repeats += 1
 
     def _count_event(self, mapped: Mapped) -> None:
         event = json.loads(mapped.event)
@@ -135,7 +144,7 @@ class Profile:
         event = json.loads(outcome.event)
         arrival = event["properties"].get("collector_tstamp") or event["timestamp"]
         self._first, self._last = min(self._first or arrival, arrival), max(self._last, arrival)
-        is_ping = event["event"] == "page_ping"
+        is_ping = record.fields[INDEX["event"]] == "page_ping"
         filtered = self._filter(record)
         passes = isinstance(filtered, Mapped)
         self._billable["all records, no filters"] += 1
@@ -155,6 +164,7 @@ class Profile:
         kinds = ("distinct_id", "session", "place", "campaign", "person_profile")
         return Report(
             records=self._records,
+            repeats=self._repeats,
             dead_letters=self._dead_letters,
             filtered=dict(self._filtered.most_common()),
             events=dict(self._events.most_common()),

@@ -338,6 +338,23 @@ def test_fields_diff_shows_what_other_settings_do_to_real_records(typed: Typed) 
     assert typed("fields", "--diff", "other.yaml").exit_code == 1
 
 
+def test_a_preview_shows_brackets_and_backslashes_of_records_as_they_are(typed: Typed) -> None:
+    odd = [user_line("u", event="struct", se_action="[/foo] done", se_label="\\[/bar]"), user_line("v", txn_id="[/x]")]
+    key = typed.ground.put("a", odd)
+    shown = typed("preview", key).output
+    assert "[/foo] done" in shown and "\\[/bar]" in shown and "[/x]" in shown
+    assert "[/foo] done" in typed("preview", key, "--profile").output
+    wrong = typed("preview", "2022-02-31")
+    assert wrong.exit_code == 1 and "2022-02-31 is no day" in wrong.output
+
+
+def test_a_profile_passes_over_the_exact_copies_of_an_object(typed: Typed) -> None:
+    line = user_line("u")
+    typed.ground.put("a", [line, line])
+    typed.ground.put("b", [line])
+    assert "3 records: 2 events of 1 users in 0 sessions, 1 repeats" in typed("preview", f"{DAY}", "--profile").output
+
+
 def test_a_profile_shows_what_an_analyst_would_get(typed: Typed) -> None:
     key = typed.ground.put("a", [*lines_of(5), *lines_of(3, event="page_ping"), b"no record"])
     shown = typed("preview", key, "--profile")

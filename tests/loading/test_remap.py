@@ -49,6 +49,14 @@ def test_other_properties_replace_every_event_in_place(ground: Ground) -> None:
     assert do(ground) == 0, "asked again, there is nothing to do"
 
 
+def test_exact_copies_are_not_counted_as_billed_again(ground: Ground) -> None:
+    line = user_line("u", page_title="a title")
+    ground.put("a", [line, line])
+    ground.run()
+    ground.file = OTHER_PROPERTIES
+    assert planned(ground, measured=True).billed_again == 1
+
+
 def test_another_identity_is_refused_unless_forced(ground: Ground) -> None:
     ground.put("a", [user_line("u", network_userid="n")])
     ground.run()

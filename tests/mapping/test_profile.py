@@ -68,3 +68,30 @@ def test_a_moment_is_no_rate():
     profile.add(record())
     assert profile.report().per_day(1) == 0.0
     assert Profile(MappingSettings()).report().shares["session"] == 0.0
+
+
+def test_exact_copies_are_neither_sent_nor_billed():
+    profile = Profile(MappingSettings())
+    profile.add(record())
+    profile.add_repeat()
+    found = profile.report()
+    assert (found.records, found.repeats, found.billable["all records, no filters"]) == (2, 1, 1)
+
+
+def test_a_structured_event_called_page_ping_is_none():
+    profile = Profile(MappingSettings.model_validate({"events": {"page_ping": "drop"}}))
+    profile.add(record(event="struct", se_action="page_ping"))
+    assert profile.report().billable["filters, page_ping: drop"] == 1
+
+
+def test_the_samples_are_those_that_the_settings_would_draw():
+    shares = []
+    for salt in ("", "other"):
+        settings = MappingSettings.model_validate({"sample": {"percent": 10, "salt": salt}})
+        profile = Profile(settings)
+        for number in range(300):
+            profile.add(record(domain_userid=f"user-{number}", event_id=""))
+        billable = profile.report().billable
+        assert billable["as configured"] == billable["filters, page_ping: keep, sample 10 %"]
+        shares.append(billable["as configured"])
+    assert all(shares)
