@@ -9,6 +9,7 @@ union, identities are deterministic), but two runs would send the same events tw
 
 import datetime as dt
 import json
+import logging
 import random
 import threading
 import urllib.parse
@@ -17,8 +18,10 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-from snowplow_posthog_dagster.errors import GoneObjectError, SnowplowPostHogError
+from snowplow_posthog_dagster.errors import GoneObjectError
 from snowplow_posthog_dagster.storage.workspace import Workspace
+
+_log = logging.getLogger(__name__)
 
 RENEW_SECONDS = 5.0
 LIFE_SECONDS = 15.0
@@ -143,9 +146,9 @@ class DayLease:
         while not self._released.wait(RENEW_SECONDS):
             try:
                 self._write(_HOLDING)
-            except SnowplowPostHogError:
+            except Exception as error:  # noqa: BLE001 - the thread goes on: the next renewal may succeed
                 # A lease that cannot be renewed expires; only double sending, not correctness, depends on it.
-                continue
+                _log.warning("the lease of the day could not be renewed: %s: %s", type(error).__name__, error)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -18,6 +18,7 @@ from botocore.exceptions import (
     PartialCredentialsError,
     ProfileNotFound,
 )
+from botocore.parsers import ResponseParserError
 
 from snowplow_posthog_dagster.errors import (
     BrokenObjectError,
@@ -42,6 +43,9 @@ _CURES = {
     "KMS.DisabledException": "enable the KMS key of the workspace",
 }
 _MISSING = {"NoSuchKey", "404", "NotFound"}
+# Beside its own tree, botocore raises a bare RuntimeError for credentials that are expired when they were just
+# renewed, and ResponseParserError for an answer that is no XML, as a proxy gives it.
+_UNAVAILABLE = (BotoCoreError, ResponseParserError, RuntimeError, OSError)
 
 
 @dataclass(frozen=True)
@@ -213,7 +217,7 @@ class Bucket:
             raise SettingsError(
                 f"cannot {verb} {place}: {error}; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile or a role"
             ) from None
-        except (BotoCoreError, OSError) as error:
+        except _UNAVAILABLE as error:
             raise StorageUnavailableError(f"cannot {verb} {place}: {type(error).__name__}: {error}") from error
 
 

@@ -156,13 +156,14 @@ def test_ages_are_those_of_s3_and_not_of_the_machines_clock(
 
 
 @pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("trouble", [StorageUnavailableError("no answer"), ZeroDivisionError("a defect")])
 def test_a_lease_that_cannot_be_renewed_does_not_end_the_work(
-    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, trouble: Exception
 ) -> None:
     with lease(workspace, "first") as held:
 
         def away(role: str) -> None:
-            raise StorageUnavailableError("no answer")
+            raise trouble
 
         monkeypatch.setattr(held, "_write", away)
         time.sleep(1.2)
