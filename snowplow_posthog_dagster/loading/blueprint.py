@@ -17,6 +17,8 @@ from snowplow_posthog_dagster.errors import (
     BrokenObjectError,
     InterruptedRunError,
     ObjectError,
+    RefusedObjectError,
+    SettingsError,
     SnowplowPostHogError,
     StorageUnavailableError,
     UnreadObjectError,
@@ -107,18 +109,15 @@ class Workshop:
         """Transform one object. Only errors that concern more than this object are raised.
 
         An error that nobody foresaw breaks the object, with its name in the log, and not the day. Raises
-        InterruptedRunError within a chunk when `stop` is set, and StorageUnavailableError when object after object
-        cannot be read: then it is S3 that is at fault.
+        InterruptedRunError within a chunk when `stop` is set, StorageUnavailableError when object after object
+        cannot be read: then it is S3 that is at fault, and SettingsError when S3 refuses object after object.
         """
         plan = self._blueprint
         found = task.found
         try:
             done = self._transformed(task, stop)
-        except UnreadObjectError as error:
-            self._unread_in_a_row += 1
-            if self._unread_in_a_row >= _UNREAD_IN_A_ROW:
-                raise StorageUnavailableError(f"{error}; so it was with the {_UNREAD_IN_A_ROW - 1} before") from error
-            failure: ObjectError = BrokenObjectError(f"{error} ({_READS} tries)")
+        except (UnreadObjectError, RefusedObjectError) as error:
+            failure: ObjectError = self._unread(error)
         except ObjectError as error:
             failure = error
         except SnowplowPostHogError:
@@ -130,6 +129,14 @@ class Workshop:
             self._unread_in_a_row = 0
             return done
         return failure_entry(found, failure, revision=task.revision, attempts=task.attempts, writer=plan.writer)
+
+    def _unread(self, error: UnreadObjectError | RefusedObjectError) -> BrokenObjectError:
+        """What breaks an object that cannot be read. Raises when so many in a row cannot: then none is at fault."""
+        self._unread_in_a_row += 1
+        if self._unread_in_a_row >= _UNREAD_IN_A_ROW:
+            kind = SettingsError if isinstance(error, RefusedObjectError) else StorageUnavailableError
+            raise kind(f"{error}; so it was with the {_UNREAD_IN_A_ROW - 1} before") from error
+        return error if isinstance(error, RefusedObjectError) else BrokenObjectError(f"{error} ({_READS} tries)")
 
     def _transformed(self, task: Task, stop: threading.Event | None) -> Done:
         """Transform, from the first byte again when the transfer is cut: the same batches go under the same keys."""
