@@ -1,6 +1,6 @@
 """What a closed day no longer needs: its batches and samples; dead letters past retention; orphans. Knows no Dagster.
 
-    closed and reconciled ──> `purged` entries ──> deletion of batches and samples
+    closed and agreed on by PostHog since the last work ──> `purged` entries ──> deletion of batches and samples
     older than the retention ──> `purged` entries ──> deletion of dead letters
     in no log entry and a day old ──> deletion (left by a crash between a batch and its entry)
     files of earlier endings of the day ──> deletion, a day later; the newest one stays
@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from snowplow_posthog_dagster.loading.day import DayLoad
-from snowplow_posthog_dagster.loading.reconcile import AGREE
+from snowplow_posthog_dagster.loading.reconcile import agreed
 from snowplow_posthog_dagster.storage.dead_letters import DELIVERY, TRANSFORM, dead_letter_folder
 from snowplow_posthog_dagster.storage.entries import Done, Entry, Purged, Replayed
 from snowplow_posthog_dagster.storage.s3 import Listed
@@ -75,7 +75,7 @@ def keep_house(load: DayLoad, *, dry_run: bool, retention_days: int, now: float 
     entries = load.log.entries()
     state = fold(entries)
     finished = load.is_finished(load.archive.list_day(load.day))
-    if finished and _reconciled(state):
+    if finished and agreed(state):
         _purge(load, state, report, dry_run=dry_run)
     oldest = moment - retention_days * 86_400
     _purge_dead_letters(load, state, report, oldest=oldest, dry_run=dry_run)
@@ -94,10 +94,6 @@ def _delete_superseded(load: DayLoad, report: Housekeeping, *, oldest: float, dr
     newest = max((one.modified for one in written), default=0.0)
     earlier = [one for one in written if one.modified < min(newest, oldest)]
     _delete(load, "day_files", earlier, report, dry_run=dry_run)
-
-
-def _reconciled(state: DayState) -> bool:
-    return bool(state.reconciled) and state.reconciled[-1].result == AGREE
 
 
 def _purge(load: DayLoad, state: DayState, report: Housekeeping, *, dry_run: bool) -> None:
