@@ -28,8 +28,10 @@ from snowplow_posthog_dagster.loading.transform import TransformJob, TransformOp
 from snowplow_posthog_dagster.mapping.mapper import Mapper
 from snowplow_posthog_dagster.mapping.settings import MappingSettings
 from snowplow_posthog_dagster.storage.archive import Archive, ArchiveObject
+from snowplow_posthog_dagster.storage.dead_letters import TRANSFORM, dead_letter_key
 from snowplow_posthog_dagster.storage.entries import Broken, Done, Gone, Superseded
 from snowplow_posthog_dagster.storage.s3 import Bucket, Connection, connect
+from snowplow_posthog_dagster.storage.samples import sample_key
 from snowplow_posthog_dagster.storage.suppressed import Suppressed
 from snowplow_posthog_dagster.storage.workspace import Workspace
 
@@ -67,6 +69,14 @@ class Task:
     attempts: int
 
 
+@dataclass(frozen=True)
+class _Mapping:
+    """A mapper, and the suppression list (HMACs) that it was made with."""
+
+    forgotten: frozenset[str]
+    mapper: Mapper
+
+
 class Workshop:
     """The clients and the mapper of one process, made from a blueprint; `run` does one task."""
 
@@ -79,31 +89,28 @@ class Workshop:
         secret = blueprint.privacy_secret
         self._secret = secret.encode() if secret else None
         self._suppressed = Suppressed(workspace, self._secret)
-        self._forgotten = self._suppressed.hmacs()
-        self._mapper = self._make_mapper()
+        # One value, since the threads of a worker share it: a list beside the mapper of an older one would be trusted.
+        self._mapping = self._mapping_for(self._suppressed.hmacs())
+        mapper = self._mapping.mapper
         self._job = TransformJob(
             archive=Archive(Bucket(client, blueprint.archive_bucket), ()),
             workspace=workspace,
             day=blueprint.day,
-            versions=(self._mapper.identity_version, self._mapper.mapping_version),
+            versions=(mapper.identity_version, mapper.mapping_version),
             options=blueprint.options,
             writer=blueprint.writer,
         )
 
-    def _make_mapper(self) -> Mapper:
-        return Mapper(
-            MappingSettings.model_validate_json(self._blueprint.mapping),
-            privacy_secret=self._secret,
-            forgotten=self._forgotten,
-        )
+    def _mapping_for(self, forgotten: frozenset[str]) -> _Mapping:
+        settings = MappingSettings.model_validate_json(self._blueprint.mapping)
+        return _Mapping(forgotten, Mapper(settings, privacy_secret=self._secret, forgotten=forgotten))
 
-    def _mapper_of_now(self) -> Mapper:
-        """The mapper, made anew when somebody was forgotten since the last object."""
-        forgotten = self._suppressed.hmacs()
-        if forgotten != self._forgotten:
-            self._forgotten = forgotten
-            self._mapper = self._make_mapper()
-        return self._mapper
+    def _mapping_of_now(self) -> _Mapping:
+        """The mapper, made anew when somebody was forgotten since it was made."""
+        forgotten, known = self._suppressed.hmacs(), self._mapping
+        if forgotten != known.forgotten:
+            known = self._mapping = self._mapping_for(forgotten)
+        return known
 
     def run(self, task: Task, stop: threading.Event | None = None) -> Done | Broken | Superseded | Gone:
         """Transform one object. Only errors that concern more than this object are raised.
@@ -149,10 +156,31 @@ class Workshop:
         return self._transformed_once(task, stop)
 
     def _transformed_once(self, task: Task, stop: threading.Event | None) -> Done:
+        """Transform, and again when somebody was forgotten meanwhile.
+
+        `forget` visits the days of which anything is stored: what it does not see here was stored after the list was
+        written, and is then looked at once more before it counts.
+        """
+        mapping = self._mapping_of_now()
+        done = self._mapped(task, mapping.mapper, stop)
+        while (now := self._mapping_of_now()).forgotten != mapping.forgotten:
+            mapping, stale = now, done
+            done = self._mapped(task, mapping.mapper, stop)
+            self._job.workspace.bucket.delete(sorted(self._files_of(stale) - self._files_of(done)))
+        return done
+
+    def _files_of(self, done: Done) -> set[str]:
+        """The keys of what a result has stored."""
+        workspace, day = self._job.workspace, self._blueprint.day
+        found = {workspace.batch_key(day, done.object, note.id) for note in done.batches}
+        found |= {sample_key(workspace, day, done.object, note.id) for note in done.batches[:1]}
+        if done.dead_letter_file:
+            found.add(dead_letter_key(workspace, day, TRANSFORM, done.dead_letter_file))
+        return found
+
+    def _mapped(self, task: Task, mapper: Mapper, stop: threading.Event | None) -> Done:
         plan, found = self._blueprint, task.found
-        source = source_for(
-            found.source, self._mapper_of_now(), found.object_id, f"{plan.day:%Y-%m-%d}", plan.max_record_bytes
-        )
+        source = source_for(found.source, mapper, found.object_id, f"{plan.day:%Y-%m-%d}", plan.max_record_bytes)
         if stop is not None:
             source = _stoppable(source, stop)
         return transform_object(found, source, self._job, revision=task.revision)

@@ -1,11 +1,14 @@
 """People who are forgotten leave what is stored and never come back; nobody else is touched."""
 
+import itertools
 import json
+import threading
 from typing import Any
 
 import pytest
 
 from snowplow_posthog_dagster.errors import SettingsError
+from snowplow_posthog_dagster.loading import blueprint
 from snowplow_posthog_dagster.loading.blueprint import Task, Workshop
 from snowplow_posthog_dagster.loading.day import Narrowing
 from snowplow_posthog_dagster.loading.forget import ForgetReport, Forgetting
@@ -15,7 +18,7 @@ from snowplow_posthog_dagster.loading.setup import blueprint_of
 from snowplow_posthog_dagster.posthog.batches import events_of, run_of
 from snowplow_posthog_dagster.sandbox.faults import Fault
 from snowplow_posthog_dagster.storage.dead_letters import dead_letter_folder
-from snowplow_posthog_dagster.storage.entries import Skip
+from snowplow_posthog_dagster.storage.entries import Done, Skip
 from snowplow_posthog_dagster.storage.suppressed import suppress
 from tests.ground import DAY, Ground, lines_of, user_line
 from tests.snowplow.samples import contexts, line
@@ -91,6 +94,55 @@ def test_somebody_forgotten_while_a_run_goes_on_is_kept_out_of_its_next_object(p
     suppress(private.workspace, ["ann"], secret=SECRET.encode(), by="me")
     after: Any = workshop.run(Task(second, 0, 0))
     assert (before.mapped, after.mapped, after.filtered) == (1, 0, {"forgotten": 1})
+
+
+def test_somebody_forgotten_while_the_first_object_of_a_day_is_read_is_kept_out_of_it(
+    private: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing of the day is stored then, so that `forget` does not visit it."""
+    private.put("a", [user_line("ann"), user_line("bob"), user_line("ann", txn_id="many")])
+    real, times = blueprint.transform_object, itertools.count()
+
+    def in_hand(*args: Any, **options: Any) -> Done:
+        if next(times) == 0:
+            suppress(private.workspace, ["ann"], secret=SECRET.encode(), by="me")
+        return real(*args, **options)
+
+    monkeypatch.setattr(blueprint, "transform_object", in_hand)
+    private.transform()
+    assert len(private.stored("batches")) == len(private.stored("samples")) == 1
+    private.deliver()
+    assert distinct_ids(private) == ["bob"]
+    counts = private.counts()
+    assert (counts.records, counts.mapped, dict(counts.filtered_by_rule)) == (3, 1, {"forgotten": 1})
+    assert private.state().problems() == [] and private.is_closed()
+    assert next(times) == 2, "an object is done again only when the list has changed"
+
+
+def test_two_threads_of_a_worker_never_get_a_mapper_older_than_the_list(
+    private: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workshop = Workshop(blueprint_of(private.settings, private.connection, DAY, "w"))
+    suppress(private.workspace, ["ann"], secret=SECRET.encode(), by="me")
+    real, building, go_on = blueprint.Mapper, threading.Event(), threading.Event()
+    made_with: dict[int, frozenset[str]] = {}
+
+    def slow(*args: Any, **options: Any) -> Any:
+        if not building.is_set():
+            building.set()
+            go_on.wait(10)
+        mapper = real(*args, **options)
+        made_with[id(mapper)] = options["forgotten"]
+        return mapper
+
+    monkeypatch.setattr(blueprint, "Mapper", slow)
+    first = threading.Thread(target=workshop._mapping_of_now)
+    first.start()
+    assert building.wait(10)
+    found = workshop._mapping_of_now()
+    go_on.set()
+    first.join()
+    assert found.forgotten == made_with.get(id(found.mapper)) != frozenset()
 
 
 def test_a_delivered_object_loses_its_batches_and_stays_done(private: Ground) -> None:
