@@ -21,6 +21,7 @@ import gzip
 import hashlib
 import json
 import re
+import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -93,8 +94,19 @@ class Workspace:
         self.bucket.put(key, packed(b"".join(line + b"\n" for line in lines)))
 
     def read_lines(self, key: str) -> list[bytes]:
-        """Read the JSON lines of a key. Raises GoneObjectError when it does not exist."""
-        return [line for line in gzip.decompress(self.bucket.get(key)).split(b"\n") if line]
+        """Read the JSON lines of a key.
+
+        Raises GoneObjectError when it does not exist, and WorkspaceError when it is empty or no whole gzip: whatever
+        it said would be forgotten in silence.
+        """
+        data = self.bucket.get(key)
+        try:
+            return [line for line in _unpacked(data).split(b"\n") if line]
+        except (EOFError, OSError, zlib.error) as error:
+            raise WorkspaceError(
+                f"s3://{self.bucket.name}/{key} is damaged ({error}). S3 shows what we write whole or not at all, so"
+                " something else changed it: restore the object from an earlier version or a copy of the bucket"
+            ) from None
 
     def append_control(self, entry: dict[str, Any]) -> None:
         """Add an entry to the target's control folder, under a name that cannot collide."""
@@ -113,6 +125,12 @@ def packed(data: bytes) -> bytes:
     isal makes it as small as zlib's level 6, in a tenth of the time.
     """
     return igzip.compress(data, compresslevel=_LEVEL, mtime=0)
+
+
+def _unpacked(data: bytes) -> bytes:
+    if not data:  # which gzip takes for no member at all
+        raise EOFError("it is empty")
+    return gzip.decompress(data)
 
 
 def digest(data: bytes) -> str:
