@@ -15,7 +15,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from snowplow_posthog_dagster.errors import (
     GoneObjectError,
@@ -252,9 +252,9 @@ class Delivery:
         if len(wanted) != len(batch.open):
             with self._lock:
                 self.report.events_dropped += len(batch.open) - len(wanted)
-            batch = replace(batch, open=wanted)
         if not wanted:
             return None
+        batch = batch.only(wanted)
         if batch.run is not None:
             return Piece(batch.object_id, batch.revision, batch.note.id, batch.open, batch.run)
         key = self._workspace.batch_key(self._day, batch.object_id, batch.note.id)
