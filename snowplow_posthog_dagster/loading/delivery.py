@@ -304,11 +304,10 @@ class Delivery:
             if answer.overloaded:
                 self._connections.overloaded()
                 self._taken_rate.overloaded()
-            pause = backoff(attempt, answer.retry_after)
+            asked, tried = backoff(attempt, answer.retry_after), time.monotonic() - started
             attempt += 1
-            spent = time.monotonic() - started + pause
-            cost += spent
-            self._budget.spend(spent, body_total=cost, attempts=attempt, answer=answer)
+            pause = self._budget.pause(asked, tried=tried, body_spent=cost, attempts=attempt, answer=answer)
+            cost += tried + pause
             if self._halt.wait(pause):
                 return None
         return None
