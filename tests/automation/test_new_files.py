@@ -2,6 +2,7 @@
 
 import datetime as dt
 import json
+from dataclasses import replace
 
 import dagster as dg
 import pytest
@@ -10,8 +11,10 @@ from snowplow_posthog_dagster.automation.archive_watch import SENSOR_START
 from snowplow_posthog_dagster.automation.job import job_name
 from snowplow_posthog_dagster.definitions import build_definitions
 from snowplow_posthog_dagster.sandbox import faults
-from snowplow_posthog_dagster.settings import Environment, Settings
+from snowplow_posthog_dagster.settings import Environment, Settings, TransformSection
+from snowplow_posthog_dagster.storage.archive import Archive
 from snowplow_posthog_dagster.storage.leases import DayLease
+from snowplow_posthog_dagster.storage.s3 import Bucket
 from snowplow_posthog_dagster.storage.target import pause, resume
 from snowplow_posthog_dagster.storage.workspace import timestamp_text
 
@@ -238,6 +241,32 @@ def test_a_broken_object_is_tried_again_when_its_time_has_come(world, today):
     assert world.run(today)
     assert "1 broken objects are tried again later" in world.reason(world.tick())
     assert world.days(world.after(hours=2).tick()) == [f"{today}"]
+
+
+def frozen(monkeypatch, part: str) -> None:
+    """As if the keys with this part lay in Glacier: the S3 of these tests has no storage classes."""
+    real = Archive._object
+
+    def listed(archive, item, hour, source):
+        return replace(real(archive, item, hour, source), storage_class="GLACIER" if part in item.key else "STANDARD")
+
+    monkeypatch.setattr(Archive, "_object", listed)
+
+
+@pytest.mark.parametrize("left_out", [True, False])
+def test_a_frozen_file_that_runs_leave_out_is_asked_for_when_it_is_restored(world, today, monkeypatch, left_out):
+    frozen(monkeypatch, "icy")
+    transform = TransformSection(frozen_objects="skip" if left_out else "fail")
+    world.settings = Settings(
+        world.settings.environment, world.settings.file.model_copy(update={"transform": transform})
+    )
+    world.put(world.now, f"{STREAM}-icy.gz")
+    first = world.after(minutes=2).tick()
+    assert world.days(first) == ([] if left_out else [f"{today}"]), "a run that fails says what must be restored"
+    monkeypatch.setattr(Bucket, "is_restored", lambda bucket, key: True)
+    assert world.days(world.tick()) == world.days(first), "S3 is not asked again at each tick"
+    world.forget_process()
+    assert world.days(world.tick()) == [f"{today}"]
 
 
 def observed(result) -> list[dg.AssetObservation]:
