@@ -8,7 +8,8 @@ import dagster as dg
 import pytest
 
 from snowplow_posthog_dagster.automation.archive_watch import SENSOR_START
-from snowplow_posthog_dagster.automation.job import job_name
+from snowplow_posthog_dagster.automation.flying import runs_of_day
+from snowplow_posthog_dagster.automation.job import asset_keys, job_name
 from snowplow_posthog_dagster.definitions import build_definitions
 from snowplow_posthog_dagster.sandbox import faults
 from snowplow_posthog_dagster.settings import Environment, Settings, TransformSection
@@ -232,6 +233,28 @@ def test_a_partition_of_the_same_name_elsewhere_does_not_count(world, today):
         other, tags={"dagster/partition": f"{today}"}, status=dg.DagsterRunStatus.STARTED, remote_job_origin=origin()
     )
     assert world.days(world.after(minutes=2).tick()) == [f"{today}"]
+
+
+def test_many_runs_of_such_a_partition_elsewhere_hide_no_run_of_ours(world, today):
+    @dg.job(name="somebody_elses")
+    def other() -> None: ...
+
+    def elsewhere(count: int) -> None:
+        for _ in range(count):
+            world.instance.create_run_for_job(
+                other, tags={"dagster/partition": f"{today}"}, status=dg.DagsterRunStatus.SUCCESS
+            )
+
+    world.put(world.now, f"{STREAM}-1.gz")
+    queued = recorded(world, today, dg.DagsterRunStatus.QUEUED, remote_job_origin=origin())
+    recorded(world, today, dg.DagsterRunStatus.FAILURE)
+    elsewhere(60)
+    world.after(minutes=2)
+    assert queued.run_id[:8] in world.reason(world.tick())
+    flying = runs_of_day(
+        world.instance, today, assets=asset_keys(world.graph), job=job_name(world.graph), now=world.now
+    )
+    assert (flying.unfinished, flying.failures) == ((queued.run_id,), 1)
 
 
 @pytest.mark.slow
