@@ -7,7 +7,8 @@
 
 The entry comes first and the deletion second: a crash in between leaves files that the log calls purged, which the
 next night deletes; the other order would lose files that the log promises. Log entries are never deleted. Batches of
-an object with events that PostHog refused stay, because a replay needs them. The caller holds the day lease.
+an object with events that PostHog refused stay, because a replay needs them, and those of one that was skipped or
+overwritten before all was sent, because that can be taken back. The caller holds the day lease.
 """
 
 import datetime as dt
@@ -20,7 +21,7 @@ from snowplow_posthog_dagster.loading.reconcile import agreed
 from snowplow_posthog_dagster.storage.dead_letters import DELIVERY, TRANSFORM, dead_letter_folder
 from snowplow_posthog_dagster.storage.entries import Done, Entry, Purged, Replayed
 from snowplow_posthog_dagster.storage.s3 import Listed
-from snowplow_posthog_dagster.storage.state import BATCHES, DEAD_LETTERS, SAMPLES, DayState, fold
+from snowplow_posthog_dagster.storage.state import BATCHES, DEAD_LETTERS, SAMPLES, DayState, ObjectState, fold
 from snowplow_posthog_dagster.storage.workspace import Workspace, timestamp_text
 
 ORPHAN_SECONDS = 86_400.0
@@ -97,11 +98,11 @@ def _delete_superseded(load: DayLoad, report: Housekeeping, *, oldest: float, dr
 
 
 def _purge(load: DayLoad, state: DayState, report: Housekeeping, *, dry_run: bool) -> None:
-    """Batches and samples of every object that is done and has no refused event."""
+    """Batches and samples of every object that is done and of which nothing may still be sent."""
     wanted = {
         known.object_id: known.done.revision
         for known in state.objects.values()
-        if known.done and not any(batch.refused for batch in known.batches.values())
+        if known.done and not _may_be_sent(known)
     }
     for kind in (BATCHES, SAMPLES):
         found = [listed for listed in _files(load, kind) if _object_of(listed, load, kind) in wanted]
@@ -109,6 +110,11 @@ def _purge(load: DayLoad, state: DayState, report: Housekeeping, *, dry_run: boo
         objects = {_object_of(listed, load, kind) for listed in found} - marked
         _mark(load, {name: wanted[name] for name in objects}, kind, dry_run=dry_run)
         _delete(load, kind, found, report, dry_run=dry_run)
+
+
+def _may_be_sent(known: ObjectState) -> bool:
+    """Whether a replay needs its batches, or an `unskip` and the return of the old bytes would."""
+    return any(batch.refused or (known.withdrawn and batch.open) for batch in known.batches.values())
 
 
 def _purge_dead_letters(load: DayLoad, state: DayState, report: Housekeeping, *, oldest: float, dry_run: bool) -> None:

@@ -77,6 +77,21 @@ def test_a_file_that_came_after_posthog_agreed_keeps_the_day_until_it_agrees_aga
     assert "Deleted 2 batches" in typed("housekeeping", "--yes").output
 
 
+def test_what_was_skipped_before_it_was_sent_can_be_sent_after_all(typed: Typed) -> None:
+    ground = typed.ground
+    key = ground.put("skipped", lines_of(5), hour=7)
+    ground.transform()
+    assert typed("skip", key, "--reason", "looked wrong").exit_code == 0
+    loaded(ground, DAY)
+    assert ground.is_closed()
+    assert "Deleted 1 batches" in typed("housekeeping", "--yes").output
+    ground.delete(key)
+    said = typed("unskip", key)
+    assert said.exit_code == 0, said.output
+    ground.run()
+    assert len(ground.events()) == ground.counts().acknowledged == 8
+
+
 def test_days_outside_of_the_range_are_left_alone(typed: Typed) -> None:
     later = DAY + dt.timedelta(days=40)
     for day in (DAY, later):
