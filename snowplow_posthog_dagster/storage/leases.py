@@ -13,6 +13,7 @@ import logging
 import random
 import threading
 import urllib.parse
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
@@ -162,12 +163,13 @@ class DayLease:
 def holder_of(workspace: Workspace, day: dt.date) -> str | None:
     """Who holds a day just now, for the sensor and for `status`; None when nobody does.
 
-    A reader has no lease of its own to compare ages with, so it writes a marker under a name that no run has.
+    A reader has no lease of its own to compare ages with, so it writes a marker under a name that nobody else has: one
+    that another reader deletes would make a held day look free.
     """
     folder = workspace.key("leases", None, f"day={day:%Y-%m-%d}") + "/"
     if not any(item.key.endswith("/" + _HOLDING) for item in workspace.bucket.listing(folder)):
         return None
-    marker = f"{folder}-reader/looking"
+    marker = f"{folder}-reader-{uuid.uuid4().hex}/looking"
     workspace.bucket.put(marker, b"{}")
     live = live_leases(workspace, folder, marker)
     workspace.bucket.delete([marker])

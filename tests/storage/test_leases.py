@@ -66,6 +66,23 @@ def test_a_free_day_is_taken_at_once_and_given_back(workspace: Workspace) -> Non
     assert keys(workspace) == []
 
 
+def test_readers_that_look_at_the_same_moment_see_the_holder(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, seen = leases.live_leases, []
+
+    def while_another_looks(*args: Any) -> list[leases.Live]:
+        monkeypatch.setattr(leases, "live_leases", real)
+        seen.append(holder_of(workspace, DAY))
+        return real(*args)
+
+    with lease(workspace, "first"):
+        monkeypatch.setattr(leases, "live_leases", while_another_looks)
+        seen.append(holder_of(workspace, DAY))
+    assert seen == ["first", "first"]
+    assert keys(workspace) == []
+
+
 @pytest.mark.usefixtures("quick")
 def test_a_second_run_waits_and_says_for_whom(workspace: Workspace) -> None:
     waited_for: list[str] = []
