@@ -109,14 +109,44 @@ class Workspace:
             ) from None
 
     def append_control(self, entry: dict[str, Any]) -> None:
-        """Add an entry to the target's control folder, under a name that cannot collide."""
-        data = json.dumps(entry, sort_keys=True).encode()
+        """Add an entry to the target's control folder, under a name that cannot collide.
+
+        It gets the number after the highest seen, so that it follows what its writer could know of.
+        """
+        number = 1 + max((known.get("number", 0) for known in self.control_entries()), default=0)
+        data = json.dumps({**entry, "number": number}, sort_keys=True).encode()
         self.bucket.put(self.key("control", None, f"{timestamp_name()}-{digest(data)[:16]}.json"), data)
 
     def control_entries(self) -> list[dict[str, Any]]:
-        """All control entries, oldest name first."""
+        """All control entries in the order in which they hold, whatever the clocks of their writers.
+
+        Raises WorkspaceError for one that is damaged.
+        """
         keys = sorted(listed.key for listed in self.bucket.listing(self.folder("control")))
-        return [json.loads(self.bucket.get(key)) for key in keys]
+        return _in_order([self._control_entry(key) for key in keys])
+
+    def _control_entry(self, key: str) -> dict[str, Any]:
+        try:
+            return dict(json.loads(self.bucket.get(key)))
+        except (ValueError, TypeError) as error:
+            raise WorkspaceError(
+                f"s3://{self.bucket.name}/{key} is damaged ({error}); restore it from an earlier version or a copy of"
+                " the bucket"
+            ) from None
+
+
+def _in_order(by_name: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Control entries by their numbers. Of two writers at the same moment, which have one number, a pause wins.
+
+    Earlier releases wrote no numbers: such an entry follows the numbered ones before it by name, which is by time.
+    """
+    ranked, highest = [], 0
+    for entry in by_name:
+        own = entry.get("number")
+        number = highest if own is None else int(own)
+        highest = max(highest, number)
+        ranked.append(((number, own is None, own is not None and entry["kind"] == "pause"), entry))
+    return [entry for _, entry in sorted(ranked, key=lambda one: one[0])]
 
 
 def packed(data: bytes) -> bytes:
