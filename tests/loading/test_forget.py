@@ -15,6 +15,8 @@ from snowplow_posthog_dagster.loading.forget import ForgetReport, Forgetting
 from snowplow_posthog_dagster.loading.people import People
 from snowplow_posthog_dagster.loading.reconcile import Reconciliation
 from snowplow_posthog_dagster.loading.setup import blueprint_of
+from snowplow_posthog_dagster.loading.transform import transform_object
+from snowplow_posthog_dagster.mapping.mapper import Mapper
 from snowplow_posthog_dagster.posthog.batches import events_of, run_of
 from snowplow_posthog_dagster.sandbox.faults import Fault
 from snowplow_posthog_dagster.storage.dead_letters import dead_letter_folder
@@ -101,12 +103,12 @@ def test_somebody_forgotten_while_the_first_object_of_a_day_is_read_is_kept_out_
 ) -> None:
     """Nothing of the day is stored then, so that `forget` does not visit it."""
     private.put("a", [user_line("ann"), user_line("bob"), user_line("ann", txn_id="many")])
-    real, times = blueprint.transform_object, itertools.count()
+    times = itertools.count()
 
     def in_hand(*args: Any, **options: Any) -> Done:
         if next(times) == 0:
             suppress(private.workspace, ["ann"], secret=SECRET.encode(), by="me")
-        return real(*args, **options)
+        return transform_object(*args, **options)
 
     monkeypatch.setattr(blueprint, "transform_object", in_hand)
     private.transform()
@@ -124,14 +126,14 @@ def test_two_threads_of_a_worker_never_get_a_mapper_older_than_the_list(
 ) -> None:
     workshop = Workshop(blueprint_of(private.settings, private.connection, DAY, "w"))
     suppress(private.workspace, ["ann"], secret=SECRET.encode(), by="me")
-    real, building, go_on = blueprint.Mapper, threading.Event(), threading.Event()
+    building, go_on = threading.Event(), threading.Event()
     made_with: dict[int, frozenset[str]] = {}
 
     def slow(*args: Any, **options: Any) -> Any:
         if not building.is_set():
             building.set()
             go_on.wait(10)
-        mapper = real(*args, **options)
+        mapper = Mapper(*args, **options)
         made_with[id(mapper)] = options["forgotten"]
         return mapper
 

@@ -8,7 +8,7 @@ from botocore.exceptions import ClientError
 
 from snowplow_posthog_dagster.errors import SettingsError
 from snowplow_posthog_dagster.loading import blueprint
-from snowplow_posthog_dagster.storage.s3 import Connection
+from snowplow_posthog_dagster.storage.s3 import Connection, connect
 from tests.ground import Ground, lines_of
 
 Refuse = Callable[..., None]
@@ -17,11 +17,10 @@ Refuse = Callable[..., None]
 @pytest.fixture
 def refuse(monkeypatch: pytest.MonkeyPatch) -> Refuse:
     """Lets S3 answer for some keys as it does for an object of another account."""
-    real = blueprint.connect
 
     def refusing(*keys: str, code: str = "AccessDenied") -> None:
-        def connect(connection: Connection) -> Any:
-            client = real(connection)
+        def refusing_client(connection: Connection) -> Any:
+            client = connect(connection)
             get = client.get_object
 
             def get_object(**asked: Any) -> Any:
@@ -33,7 +32,7 @@ def refuse(monkeypatch: pytest.MonkeyPatch) -> Refuse:
             client.get_object = get_object
             return client
 
-        monkeypatch.setattr(blueprint, "connect", connect)
+        monkeypatch.setattr(blueprint, "connect", refusing_client)
 
     return refusing
 
