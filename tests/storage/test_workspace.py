@@ -9,10 +9,14 @@ from snowplow_posthog_dagster.storage.suppressed import Suppressed, suppress
 from tests.ground import Ground, lines_of
 
 SECRET = b"a secret of the tests"
-WHOLE = gzip.compress(b'{"one": 1}\n')
+WHOLE = gzip.compress(b'{"one": 1}\n', mtime=0)
 
 
-@pytest.mark.parametrize("damaged", [b"", WHOLE[:5], WHOLE[:-4], b"no gzip", WHOLE[:12] + b"\xff" * 8 + WHOLE[20:]])
+@pytest.mark.parametrize(
+    "damaged",
+    [b"", WHOLE[:5], WHOLE[:-4], b"no gzip", WHOLE[:12] + b"\xff" * 8 + WHOLE[20:]],
+    ids=["emptied", "cut in the head", "cut at the end", "other bytes", "changed"],
+)
 def test_a_damaged_segment_of_the_log_is_named_with_the_cure(ground: Ground, damaged: bytes) -> None:
     ground.put("a", lines_of(2))
     ground.run()
