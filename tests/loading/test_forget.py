@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from snowplow_posthog_dagster.errors import SettingsError
+from snowplow_posthog_dagster.errors import SettingsError, WorkspaceError
 from snowplow_posthog_dagster.loading import blueprint
 from snowplow_posthog_dagster.loading.blueprint import Task, Workshop
 from snowplow_posthog_dagster.loading.day import Narrowing
@@ -186,6 +186,33 @@ def test_refused_events_of_others_stay_refused(private: Ground) -> None:
     counts = private.counts()
     assert (counts.delivery_dead_letters, counts.filtered_by_rule["forgotten"], counts.pending) == (1, 1, 0)
     assert private.state().problems() == []
+
+
+def lose_the_batches(ground: Ground) -> None:
+    """What an S3 lifecycle rule on the workspace does."""
+    ground.workspace.bucket.delete(ground.stored("batches"))
+
+
+def test_refused_events_whose_batch_is_missing_are_kept_from_their_dead_letters(private: Ground) -> None:
+    private.put("a", [user_line("ann"), user_line("bob"), user_line("ann", txn_id="many")])
+    private.posthog.play(Fault(name="refused", status=400, body="poison"))
+    private.run()
+    lose_the_batches(private)
+    forget(private, "ann")
+    assert b"ann" not in everything_stored(private) and b"bob" in everything_stored(private)
+    counts = private.counts()
+    assert (counts.delivery_dead_letters, counts.filtered_by_rule["forgotten"], counts.pending) == (1, 2, 0)
+    assert private.state().problems() == []
+
+
+def test_an_object_whose_unsent_events_are_missing_is_named_and_left_as_it_is(private: Ground) -> None:
+    key = private.put("a", [user_line("ann", txn_id="many"), *lines_of(3)])
+    private.transform()
+    lose_the_batches(private)
+    before = private.counts()
+    with pytest.raises(WorkspaceError, match=rf"{key} \(3 events\)\. `snowplow-posthog remap .*--damaged`"):
+        forget(private, "ann")
+    assert private.counts() == before and private.state().problems() == []
 
 
 def test_a_skipped_object_stays_skipped(private: Ground) -> None:
