@@ -18,6 +18,8 @@ question a caller may ask: does trying again help?
     │   └── InterruptedRunError      the run was asked to stop; nothing acknowledged was lost
     └── ObjectError              one archive object is at fault, its neighbours are not
         ├── BrokenObjectError        the bytes are no gzip, truncated or corrupt
+        │   └── RefusedObjectError       S3 does not hand them over to these credentials
+        ├── UnreadObjectError        the transfer was cut
         ├── SupersededObjectError    the key now holds other bytes than were listed
         └── GoneObjectError          the key was listed and has vanished
 
@@ -86,8 +88,12 @@ class BrokenObjectError(ObjectError):
     """The bytes of the object cannot be read to the end (truncated, corrupt, too large)."""
 
 
+class RefusedObjectError(BrokenObjectError):
+    """S3 refuses this object to these credentials: its owner's ACL, its KMS key, or the right itself is missing."""
+
+
 class UnreadObjectError(ObjectError):
-    """The transfer of the object was refused or cut; the next try may succeed."""
+    """The transfer of the object failed or was cut; the next try may succeed."""
 
 
 class SupersededObjectError(ObjectError):

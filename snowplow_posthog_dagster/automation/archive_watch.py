@@ -32,6 +32,9 @@ _LOOK_SECONDS = 4.0
 """After so long nothing new is begun: no log of an older day is read for the first time (2 s for 22,000 objects),
 no further hour is looked back at. The next look goes on there, so a tick stays far below Dagster's limit of 60 s."""
 
+_FROZEN_SECONDS = 3600.0
+"""So long an object in Glacier is taken for frozen without asking S3 again: each tick would ask for each of them."""
+
 Hour = tuple[dt.date, int | None]
 
 
@@ -109,11 +112,23 @@ class Sight:
 
 
 class ArchiveWatch:
-    """Looks at one archive for one target. Kept for the life of the process; hold `lock` around `look`."""
+    """Looks at one archive for one target. Kept for the life of the process; hold `lock` around `look`.
 
-    def __init__(self, archive: Archive, workspace: Workspace, *, clock: Callable[[], float] = time.monotonic) -> None:
+    With `skips_frozen` what lies in Glacier does not wait until it is restored: a run would leave it out.
+    """
+
+    def __init__(
+        self,
+        archive: Archive,
+        workspace: Workspace,
+        *,
+        skips_frozen: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._archive = archive
         self._workspace = workspace
+        self._skips_frozen = skips_frozen
+        self._frozen_until: dict[str, float] = {}
         self._clock = clock
         self._logs: dict[dt.date, DayLog] = {}
         self._summaries: dict[dt.date, DaySummary] = {}
@@ -232,9 +247,20 @@ class ArchiveWatch:
         summaries = {day: self._summary(day) for day in {day for day, _ in hours}}
         text = timestamp_text(now)
         for (day, hour), listing in zip(hours, listings, strict=True):
-            waiting = [found for found in listing if summaries[day].needs(found, text)]
+            waiting = self._readable([found for found in listing if summaries[day].needs(found, text)])
             seen = HourSeen(len(listing), sum(found.size for found in listing), waiting)
             self._seen.setdefault(day, {})[hour] = seen
+
+    def _readable(self, waiting: list[ArchiveObject]) -> list[ArchiveObject]:
+        """Without what is frozen and left out by runs; each such object is looked up once an hour."""
+        if not self._skips_frozen:
+            return waiting
+        now = self._clock()
+        self._frozen_until = {name: until for name, until in self._frozen_until.items() if until > now}
+        unknown = [found for found in waiting if found.object_id not in self._frozen_until]
+        for found in self._archive.unreadable(unknown):
+            self._frozen_until[found.object_id] = now + _FROZEN_SECONDS
+        return [found for found in waiting if found.object_id not in self._frozen_until]
 
     def _list_hour(self, hour: Hour) -> list[ArchiveObject]:
         day, number = hour

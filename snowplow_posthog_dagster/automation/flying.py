@@ -5,7 +5,8 @@ outside this instance is known by the day lease in the workspace.
 """
 
 import datetime as dt
-from collections.abc import Collection
+import itertools
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 import dagster as dg
@@ -19,7 +20,9 @@ UNFINISHED = frozenset(
         dg.DagsterRunStatus.CANCELING,
     }
 )
+_FINISHED = frozenset(dg.DagsterRunStatus) - UNFINISHED
 _LAST_RUNS = 12
+_PAGE = 50
 _CLI_START = dt.timedelta(minutes=2)
 """A run in a terminal that was killed stays "started" for ever, so after two minutes only its day lease counts."""
 
@@ -41,18 +44,35 @@ def runs_of_day(
     job: str,
     now: dt.datetime,
 ) -> Flying:
-    """The last runs of a day that concern these assets."""
-    records = instance.get_run_records(dg.RunsFilter(tags={"dagster/partition": f"{day}"}), limit=_LAST_RUNS)
-    ours = [record for record in records if _concerns(record.dagster_run, assets, job)]
-    finished = [record.dagster_run.status for record in ours if record.dagster_run.status not in UNFINISHED]
+    """The unfinished runs of a day that concern these assets, and the last finished ones.
+
+    A partition of another code location may have the same name and any number of runs, so ours are looked for page by
+    page. The unfinished ones come first: a run that ends in between is seen twice and not missed.
+    """
+
+    def ours(statuses: Iterable[dg.DagsterRunStatus]) -> Iterator[dg.RunRecord]:
+        wanted = dg.RunsFilter(tags={"dagster/partition": f"{day}"}, statuses=list(statuses))
+        return (record for record in _paged(instance, wanted) if _concerns(record.dagster_run, assets, job))
+
+    unfinished = list(ours(UNFINISHED))
+    finished = list(itertools.islice(ours(_FINISHED), _LAST_RUNS))
+    statuses = [record.dagster_run.status for record in finished]
     failures = next(
-        (place for place, status in enumerate(finished) if status == dg.DagsterRunStatus.SUCCESS), len(finished)
+        (place for place, status in enumerate(statuses) if status == dg.DagsterRunStatus.SUCCESS), len(statuses)
     )
     return Flying(
-        unfinished=tuple(record.dagster_run.run_id for record in ours if _in_flight(record, now)),
-        last_began=max((_began(record) for record in ours), default=None),
+        unfinished=tuple(record.dagster_run.run_id for record in unfinished if _in_flight(record, now)),
+        last_began=max((_began(record) for record in [*unfinished, *finished]), default=None),
         failures=failures,
     )
+
+
+def _paged(instance: dg.DagsterInstance, wanted: dg.RunsFilter) -> Iterator[dg.RunRecord]:
+    """Every record of the filter, newest first."""
+    cursor: str | None = None
+    while page := instance.get_run_records(wanted, limit=_PAGE, cursor=cursor):
+        yield from page
+        cursor = page[-1].dagster_run.run_id
 
 
 def _concerns(run: dg.DagsterRun, assets: Collection[dg.AssetKey], job: str) -> bool:
@@ -63,8 +83,6 @@ def _concerns(run: dg.DagsterRun, assets: Collection[dg.AssetKey], job: str) -> 
 
 
 def _in_flight(record: dg.RunRecord, now: dt.datetime) -> bool:
-    if record.dagster_run.status not in UNFINISHED:
-        return False
     in_a_terminal = record.dagster_run.remote_job_origin is None
     return not in_a_terminal or now - _began(record) < _CLI_START
 

@@ -1,13 +1,14 @@
 """What a closed day no longer needs: its batches and samples; dead letters past retention; orphans. Knows no Dagster.
 
-    closed and reconciled ──> `purged` entries ──> deletion of batches and samples
+    closed and agreed on by PostHog since the last work ──> `purged` entries ──> deletion of batches and samples
     older than the retention ──> `purged` entries ──> deletion of dead letters
     in no log entry and a day old ──> deletion (left by a crash between a batch and its entry)
     files of earlier endings of the day ──> deletion, a day later; the newest one stays
 
 The entry comes first and the deletion second: a crash in between leaves files that the log calls purged, which the
 next night deletes; the other order would lose files that the log promises. Log entries are never deleted. Batches of
-an object with events that PostHog refused stay, because a replay needs them. The caller holds the day lease.
+an object with events that PostHog refused stay, because a replay needs them, and those of one that was skipped or
+overwritten before all was sent, because that can be taken back. The caller holds the day lease.
 """
 
 import datetime as dt
@@ -16,11 +17,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from snowplow_posthog_dagster.loading.day import DayLoad
-from snowplow_posthog_dagster.loading.reconcile import AGREE
+from snowplow_posthog_dagster.loading.reconcile import agreed
 from snowplow_posthog_dagster.storage.dead_letters import DELIVERY, TRANSFORM, dead_letter_folder
 from snowplow_posthog_dagster.storage.entries import Done, Entry, Purged, Replayed
 from snowplow_posthog_dagster.storage.s3 import Listed
-from snowplow_posthog_dagster.storage.state import BATCHES, DEAD_LETTERS, SAMPLES, DayState, fold
+from snowplow_posthog_dagster.storage.state import BATCHES, DEAD_LETTERS, SAMPLES, DayState, ObjectState, fold
 from snowplow_posthog_dagster.storage.workspace import Workspace, timestamp_text
 
 ORPHAN_SECONDS = 86_400.0
@@ -75,7 +76,7 @@ def keep_house(load: DayLoad, *, dry_run: bool, retention_days: int, now: float 
     entries = load.log.entries()
     state = fold(entries)
     finished = load.is_finished(load.archive.list_day(load.day))
-    if finished and _reconciled(state):
+    if finished and agreed(state):
         _purge(load, state, report, dry_run=dry_run)
     oldest = moment - retention_days * 86_400
     _purge_dead_letters(load, state, report, oldest=oldest, dry_run=dry_run)
@@ -96,16 +97,12 @@ def _delete_superseded(load: DayLoad, report: Housekeeping, *, oldest: float, dr
     _delete(load, "day_files", earlier, report, dry_run=dry_run)
 
 
-def _reconciled(state: DayState) -> bool:
-    return bool(state.reconciled) and state.reconciled[-1].result == AGREE
-
-
 def _purge(load: DayLoad, state: DayState, report: Housekeeping, *, dry_run: bool) -> None:
-    """Batches and samples of every object that is done and has no refused event."""
+    """Batches and samples of every object that is done and of which nothing may still be sent."""
     wanted = {
         known.object_id: known.done.revision
         for known in state.objects.values()
-        if known.done and not any(batch.refused for batch in known.batches.values())
+        if known.done and not _may_be_sent(known)
     }
     for kind in (BATCHES, SAMPLES):
         found = [listed for listed in _files(load, kind) if _object_of(listed, load, kind) in wanted]
@@ -113,6 +110,11 @@ def _purge(load: DayLoad, state: DayState, report: Housekeeping, *, dry_run: boo
         objects = {_object_of(listed, load, kind) for listed in found} - marked
         _mark(load, {name: wanted[name] for name in objects}, kind, dry_run=dry_run)
         _delete(load, kind, found, report, dry_run=dry_run)
+
+
+def _may_be_sent(known: ObjectState) -> bool:
+    """Whether a replay needs its batches, or an `unskip` and the return of the old bytes would."""
+    return any(batch.refused or (known.withdrawn and batch.open) for batch in known.batches.values())
 
 
 def _purge_dead_letters(load: DayLoad, state: DayState, report: Housekeeping, *, oldest: float, dry_run: bool) -> None:

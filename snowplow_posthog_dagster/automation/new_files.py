@@ -121,7 +121,9 @@ def _watch_of(graph: Graph, connection: Connection) -> tuple[ArchiveWatch, Works
     name = (connection, settings.archive_bucket, settings.workspace_place, settings.environment.posthog_target)
     if name not in _watches:
         workspace = workspace_of(settings, connection)
-        _watches[name] = ArchiveWatch(archive_of(settings, connection), workspace), workspace
+        skips_frozen = settings.file.transform.frozen_objects == "skip"
+        watch = ArchiveWatch(archive_of(settings, connection), workspace, skips_frozen=skips_frozen)
+        _watches[name] = watch, workspace
     return _watches[name]
 
 

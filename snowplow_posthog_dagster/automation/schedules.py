@@ -33,7 +33,7 @@ from snowplow_posthog_dagster.automation.old_runs import delete_old_runs
 from snowplow_posthog_dagster.errors import SnowplowPostHogError
 from snowplow_posthog_dagster.loading.day import DayLoad, what_is_left, writer_name
 from snowplow_posthog_dagster.loading.load_report import report_of
-from snowplow_posthog_dagster.loading.reconcile import Reconciliation
+from snowplow_posthog_dagster.loading.reconcile import Reconciliation, agreed
 from snowplow_posthog_dagster.loading.setup import archive_of, query_client_of, workspace_of
 from snowplow_posthog_dagster.posthog.query import QueryClient
 from snowplow_posthog_dagster.resources.s3 import SnowplowS3Resource
@@ -207,7 +207,7 @@ class Night:
     def _reconcile(self, load: DayLoad, query: QueryClient) -> str:
         """PostHog against the log, once per day: a day that agreed and did not change is not asked for again."""
         state = load.log.state()
-        if state.reconciled and state.reconciled[-1].result == "agree" and state.reconciled[-1].at >= state.last_run():
+        if agreed(state):
             return "agreed with PostHog before"
         api_key = self.graph.settings.project_api_key
         report = Reconciliation(load, query, api_key=api_key, wait_seconds=self.config.wait_seconds).run()

@@ -17,6 +17,8 @@ from snowplow_posthog_dagster.errors import (
     BrokenObjectError,
     InterruptedRunError,
     ObjectError,
+    RefusedObjectError,
+    SettingsError,
     SnowplowPostHogError,
     StorageUnavailableError,
     UnreadObjectError,
@@ -26,8 +28,10 @@ from snowplow_posthog_dagster.loading.transform import TransformJob, TransformOp
 from snowplow_posthog_dagster.mapping.mapper import Mapper
 from snowplow_posthog_dagster.mapping.settings import MappingSettings
 from snowplow_posthog_dagster.storage.archive import Archive, ArchiveObject
+from snowplow_posthog_dagster.storage.dead_letters import TRANSFORM, dead_letter_key
 from snowplow_posthog_dagster.storage.entries import Broken, Done, Gone, Superseded
 from snowplow_posthog_dagster.storage.s3 import Bucket, Connection, connect
+from snowplow_posthog_dagster.storage.samples import sample_key
 from snowplow_posthog_dagster.storage.suppressed import Suppressed
 from snowplow_posthog_dagster.storage.workspace import Workspace
 
@@ -65,6 +69,14 @@ class Task:
     attempts: int
 
 
+@dataclass(frozen=True)
+class _Mapping:
+    """A mapper, and the suppression list (HMACs) that it was made with."""
+
+    forgotten: frozenset[str]
+    mapper: Mapper
+
+
 class Workshop:
     """The clients and the mapper of one process, made from a blueprint; `run` does one task."""
 
@@ -77,48 +89,42 @@ class Workshop:
         secret = blueprint.privacy_secret
         self._secret = secret.encode() if secret else None
         self._suppressed = Suppressed(workspace, self._secret)
-        self._forgotten = self._suppressed.hmacs()
-        self._mapper = self._make_mapper()
+        # One value, since the threads of a worker share it: a list beside the mapper of an older one would be trusted.
+        self._mapping = self._mapping_for(self._suppressed.hmacs())
+        mapper = self._mapping.mapper
         self._job = TransformJob(
             archive=Archive(Bucket(client, blueprint.archive_bucket), ()),
             workspace=workspace,
             day=blueprint.day,
-            versions=(self._mapper.identity_version, self._mapper.mapping_version),
+            versions=(mapper.identity_version, mapper.mapping_version),
             options=blueprint.options,
             writer=blueprint.writer,
         )
 
-    def _make_mapper(self) -> Mapper:
-        return Mapper(
-            MappingSettings.model_validate_json(self._blueprint.mapping),
-            privacy_secret=self._secret,
-            forgotten=self._forgotten,
-        )
+    def _mapping_for(self, forgotten: frozenset[str]) -> _Mapping:
+        settings = MappingSettings.model_validate_json(self._blueprint.mapping)
+        return _Mapping(forgotten, Mapper(settings, privacy_secret=self._secret, forgotten=forgotten))
 
-    def _mapper_of_now(self) -> Mapper:
-        """The mapper, made anew when somebody was forgotten since the last object."""
-        forgotten = self._suppressed.hmacs()
-        if forgotten != self._forgotten:
-            self._forgotten = forgotten
-            self._mapper = self._make_mapper()
-        return self._mapper
+    def _mapping_of_now(self) -> _Mapping:
+        """The mapper, made anew when somebody was forgotten since it was made."""
+        forgotten, known = self._suppressed.hmacs(), self._mapping
+        if forgotten != known.forgotten:
+            known = self._mapping = self._mapping_for(forgotten)
+        return known
 
     def run(self, task: Task, stop: threading.Event | None = None) -> Done | Broken | Superseded | Gone:
         """Transform one object. Only errors that concern more than this object are raised.
 
         An error that nobody foresaw breaks the object, with its name in the log, and not the day. Raises
-        InterruptedRunError within a chunk when `stop` is set, and StorageUnavailableError when object after object
-        cannot be read: then it is S3 that is at fault.
+        InterruptedRunError within a chunk when `stop` is set, StorageUnavailableError when object after object
+        cannot be read: then it is S3 that is at fault, and SettingsError when S3 refuses object after object.
         """
         plan = self._blueprint
         found = task.found
         try:
             done = self._transformed(task, stop)
-        except UnreadObjectError as error:
-            self._unread_in_a_row += 1
-            if self._unread_in_a_row >= _UNREAD_IN_A_ROW:
-                raise StorageUnavailableError(f"{error}; so it was with the {_UNREAD_IN_A_ROW - 1} before") from error
-            failure: ObjectError = BrokenObjectError(f"{error} ({_READS} tries)")
+        except (UnreadObjectError, RefusedObjectError) as error:
+            failure: ObjectError = self._unread(error)
         except ObjectError as error:
             failure = error
         except SnowplowPostHogError:
@@ -131,6 +137,14 @@ class Workshop:
             return done
         return failure_entry(found, failure, revision=task.revision, attempts=task.attempts, writer=plan.writer)
 
+    def _unread(self, error: UnreadObjectError | RefusedObjectError) -> BrokenObjectError:
+        """What breaks an object that cannot be read. Raises when so many in a row cannot: then none is at fault."""
+        self._unread_in_a_row += 1
+        if self._unread_in_a_row >= _UNREAD_IN_A_ROW:
+            kind = SettingsError if isinstance(error, RefusedObjectError) else StorageUnavailableError
+            raise kind(f"{error}; so it was with the {_UNREAD_IN_A_ROW - 1} before") from error
+        return error if isinstance(error, RefusedObjectError) else BrokenObjectError(f"{error} ({_READS} tries)")
+
     def _transformed(self, task: Task, stop: threading.Event | None) -> Done:
         """Transform, from the first byte again when the transfer is cut: the same batches go under the same keys."""
         for attempt in range(1, _READS):
@@ -142,10 +156,31 @@ class Workshop:
         return self._transformed_once(task, stop)
 
     def _transformed_once(self, task: Task, stop: threading.Event | None) -> Done:
+        """Transform, and again when somebody was forgotten meanwhile.
+
+        `forget` visits the days of which anything is stored: what it does not see here was stored after the list was
+        written, and is then looked at once more before it counts.
+        """
+        mapping = self._mapping_of_now()
+        done = self._mapped(task, mapping.mapper, stop)
+        while (now := self._mapping_of_now()).forgotten != mapping.forgotten:
+            mapping, stale = now, done
+            done = self._mapped(task, mapping.mapper, stop)
+            self._job.workspace.bucket.delete(sorted(self._files_of(stale) - self._files_of(done)))
+        return done
+
+    def _files_of(self, done: Done) -> set[str]:
+        """The keys of what a result has stored."""
+        workspace, day = self._job.workspace, self._blueprint.day
+        found = {workspace.batch_key(day, done.object, note.id) for note in done.batches}
+        found |= {sample_key(workspace, day, done.object, note.id) for note in done.batches[:1]}
+        if done.dead_letter_file:
+            found.add(dead_letter_key(workspace, day, TRANSFORM, done.dead_letter_file))
+        return found
+
+    def _mapped(self, task: Task, mapper: Mapper, stop: threading.Event | None) -> Done:
         plan, found = self._blueprint, task.found
-        source = source_for(
-            found.source, self._mapper_of_now(), found.object_id, f"{plan.day:%Y-%m-%d}", plan.max_record_bytes
-        )
+        source = source_for(found.source, mapper, found.object_id, f"{plan.day:%Y-%m-%d}", plan.max_record_bytes)
         if stop is not None:
             source = _stoppable(source, stop)
         return transform_object(found, source, self._job, revision=task.revision)

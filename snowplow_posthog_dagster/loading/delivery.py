@@ -15,7 +15,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from snowplow_posthog_dagster.errors import (
     GoneObjectError,
@@ -252,9 +252,9 @@ class Delivery:
         if len(wanted) != len(batch.open):
             with self._lock:
                 self.report.events_dropped += len(batch.open) - len(wanted)
-            batch = replace(batch, open=wanted)
         if not wanted:
             return None
+        batch = batch.only(wanted)
         if batch.run is not None:
             return Piece(batch.object_id, batch.revision, batch.note.id, batch.open, batch.run)
         key = self._workspace.batch_key(self._day, batch.object_id, batch.note.id)
@@ -304,11 +304,10 @@ class Delivery:
             if answer.overloaded:
                 self._connections.overloaded()
                 self._taken_rate.overloaded()
-            pause = backoff(attempt, answer.retry_after)
+            asked, tried = backoff(attempt, answer.retry_after), time.monotonic() - started
             attempt += 1
-            spent = time.monotonic() - started + pause
-            cost += spent
-            self._budget.spend(spent, body_total=cost, attempts=attempt, answer=answer)
+            pause = self._budget.pause(asked, tried=tried, body_spent=cost, attempts=attempt, answer=answer)
+            cost += tried + pause
             if self._halt.wait(pause):
                 return None
         return None

@@ -16,15 +16,16 @@ files that the next `forget` finds and deletes.
 import datetime as dt
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import msgspec
 
-from snowplow_posthog_dagster.errors import GoneObjectError
+from snowplow_posthog_dagster.errors import GoneObjectError, WorkspaceError
 from snowplow_posthog_dagster.loading.day import DayLoad
 from snowplow_posthog_dagster.loading.people import People
+from snowplow_posthog_dagster.loading.presence import remap_command
 from snowplow_posthog_dagster.loading.transform import note_of
 from snowplow_posthog_dagster.mapping.filters import FORGOTTEN
 from snowplow_posthog_dagster.posthog.batches import Batch, BatchBuilder, events_of, run_of
@@ -40,7 +41,7 @@ from snowplow_posthog_dagster.storage.dead_letters import (
 )
 from snowplow_posthog_dagster.storage.entries import BatchNote, Delivered, Done, Entry, Forget, Purged, Skip, Superseded
 from snowplow_posthog_dagster.storage.samples import read_sample, sample_key
-from snowplow_posthog_dagster.storage.state import BATCHES, REFUSED, DayState, ObjectState, next_revision
+from snowplow_posthog_dagster.storage.state import BATCHES, REFUSED, BatchState, DayState, ObjectState, next_revision
 from snowplow_posthog_dagster.storage.workspace import timestamp_text
 
 _READERS = 16
@@ -76,12 +77,16 @@ class ForgetReport:
 
 @dataclass
 class _Kept:
-    """What is left of an object's batches: events by what PostHog said, and counts of what is not kept."""
+    """What is left of an object's batches: events by what PostHog said, and counts of what is not kept.
+
+    `lost` events are not settled, and neither their batch nor a dead letter holds them any more.
+    """
 
     refused: list[tuple[bytes, DeadLetter | None]] = field(default_factory=list)
     open: list[bytes] = field(default_factory=list)
     theirs_unsent: int = 0
     theirs_sent: int = 0
+    lost: int = 0
 
 
 class Forgetting:
@@ -94,9 +99,14 @@ class Forgetting:
         self._people = people
         self._by = by
         self._report = ForgetReport()
+        self._incomplete: list[str] = []
 
     def run(self) -> ForgetReport:
-        """Purge the day, and close it again if it is complete. Raises what the workspace raises."""
+        """Purge the day, and close it again if it is complete.
+
+        Raises what the workspace raises, and WorkspaceError at the end for objects of which a batch is missing that
+        is still needed: a result without it would count events that are nowhere.
+        """
         state = self._load.log.state()
         files = self._batch_files()
         holding = self._holding([key for keys in files.values() for key in keys])
@@ -110,6 +120,13 @@ class Forgetting:
                 self._forget_object(known, known.done, mine, written)
         self._delete_leftovers(holding)
         self._load.close(self._load.archive.list_day(self._day))
+        if self._incomplete:
+            raise WorkspaceError(
+                f"people were not taken out of {len(self._incomplete)} objects of {self._day}, whose batches with"
+                f" unsettled events are missing: {'; '.join(self._incomplete[:3])}. `{remap_command(self._day)}` makes"
+                " again, without these people, what is still to be sent; other batches come back from a copy of the"
+                " bucket. Then run forget once more"
+            )
         return self._report
 
     def _batch_files(self) -> dict[str, list[str]]:
@@ -133,7 +150,10 @@ class Forgetting:
     ) -> None:
         theirs = [letter for letter in letters if self._people.in_letter(letter.content)]
         kept = self._sort_out(known, files, letters)
-        if kept.theirs_unsent or theirs or (kept.theirs_sent and (kept.open or kept.refused)):
+        rewrites = kept.theirs_unsent or theirs or (kept.theirs_sent and (kept.open or kept.refused))
+        if rewrites and kept.lost:
+            self._incomplete.append(f"{known.key} ({kept.lost:,} events)")
+        elif rewrites:
             self._rewrite(known, done, kept, letters, theirs, files)
         elif kept.theirs_sent:
             self._purge(known, done, files)
@@ -146,6 +166,7 @@ class Forgetting:
         for batch in known.batches.values():
             key = self._workspace.batch_key(self._day, known.object_id, batch.note.id)
             if key not in files:
+                self._sort_out_missing(batch, reasons, kept)
                 continue
             acknowledged = set(batch.acknowledged.positions())
             refused = set(batch.refused.positions())
@@ -162,6 +183,21 @@ class Forgetting:
                 else:
                     kept.open.append(event)
         return kept
+
+    def _sort_out_missing(self, batch: BatchState, letters: Mapping[tuple[str, int], DeadLetter], kept: _Kept) -> None:
+        """A batch that was purged, or that a lifecycle rule took: its refused events lie in their dead letters."""
+        kept.lost += len(batch.open)
+        for position in batch.refused.positions():
+            letter = letters.get((batch.note.id, position))
+            event = letter.content.get("event") if letter else None
+            if event is None:
+                kept.lost += 1
+                continue
+            raw = json.dumps(event, ensure_ascii=False, separators=(",", ":")).encode()
+            if self._people.in_line(raw):
+                kept.theirs_unsent += 1
+            else:
+                kept.refused.append((raw, letter))
 
     def _purge(self, known: ObjectState, done: Done, files: Sequence[str]) -> None:
         """PostHog has the whole object: its batches are of no more use."""

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-from snowplow_posthog_dagster.errors import SnowplowPostHogError, StorageUnavailableError
+from snowplow_posthog_dagster.errors import StorageUnavailableError
 from snowplow_posthog_dagster.posthog.pacing import Pace, Pacer, Spacing, body_events_of
 from snowplow_posthog_dagster.storage.leases import LIFE_SECONDS, RENEW_SECONDS, live_leases, remove_dead_leases
 from snowplow_posthog_dagster.storage.workspace import Workspace
@@ -51,7 +51,7 @@ class LeasedPace:
     """A sender's share of the cap, as a `Pacer` and a context manager.
 
     Nothing is written before the first use. Leaving deletes the lease. `wait` raises what keeps the lease from
-    being renewed: a permission at once, an S3 that does not answer after two minutes.
+    being renewed: a permission, or what nobody foresaw, at once; an S3 that does not answer after two minutes.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class LeasedPace:
         self._announced = 0
         self._share = 0.0
         self._starts, self._ends = float("inf"), float("-inf")
-        self._failure: SnowplowPostHogError | None = None
+        self._failure: Exception | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -152,7 +152,7 @@ class LeasedPace:
                     f"the pacing lease could not be renewed for {self._timing.patience:.0f} s: {error}"
                 )
             return self._timing.renew / 5
-        except SnowplowPostHogError as error:
+        except Exception as error:  # noqa: BLE001 - raised by `share`; a thread that died would let senders wait for ever
             self._failure = error
             return self._timing.renew
         self._renewed = began

@@ -36,6 +36,15 @@ class OpenBatch:
         """Raw bytes of the open events; in proportion, for a part."""
         return self.note.raw * len(self.open) // max(self.note.events, 1)
 
+    def only(self, wanted: Ranges) -> "OpenBatch":
+        """The batch with just these of its open events; a run that it carries is cut to them."""
+        run = self.run
+        if run is not None and len(wanted) != len(self.open):
+            kept = set(wanted.positions())
+            places = [place for place, position in enumerate(self.open.positions()) if position in kept]
+            run = part_of(run, places, _RECOMPRESS)
+        return replace(self, open=wanted, run=run)
+
 
 @dataclass(frozen=True)
 class Piece:

@@ -266,6 +266,12 @@ class Reconciliation:
         )
 
 
+def agreed(state: DayState) -> bool:
+    """Whether PostHog agreed with the log, and nothing has worked on the day since."""
+    last = state.reconciled[-1] if state.reconciled else None
+    return last is not None and last.result == AGREE and last.at >= state.last_run()
+
+
 def differences(sent: Sent, row: Stored) -> set[str]:
     """The names of what differs; what PostHog adds is no difference."""
     found = {name for name in ("event", "distinct_id", "timestamp") if getattr(sent, name) != getattr(row, name)}

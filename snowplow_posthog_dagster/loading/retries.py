@@ -38,19 +38,25 @@ class RetryBudget:
         self._lock = threading.Lock()
         self._spent = 0.0
 
-    def spend(self, seconds: float, *, body_total: float, attempts: int, answer: Answer) -> None:
-        """Charge a failed try and the pause after it; `body_total` is what the body has cost with it.
+    def pause(self, asked: float, *, tried: float, body_spent: float, attempts: int, answer: Answer) -> float:
+        """Charge a failed try of `tried` seconds and the pause after it; `body_spent` is what the body had cost before.
 
-        Raises CaptureUnavailableError, with how to resume, when a budget does not cover it.
+        Returns the seconds to pause: `asked`, cut to what is left of the body's budget. A server that asks for more
+        time than there is (`Retry-After: 300`) is so asked once more at its end, instead of never again.
+
+        Raises CaptureUnavailableError, with how to resume, when a budget is spent.
         """
-        with self._lock:
-            self._spent += seconds
-            run_spent = self._spent
         per_body = min(self._per_body, answer.patience if answer.patience is not None else self._per_body)
-        if body_total > per_body:
+        left = per_body - body_spent - tried
+        if left <= 0:
             raise self._given_up(f"{per_body:.0f} s a body", attempts, answer)
+        pause = min(asked, left)
+        with self._lock:
+            self._spent += tried + pause
+            run_spent = self._spent
         if run_spent > self._run_limit:
             raise self._given_up(f"{self._per_run:.0f} s a connection over the run", attempts, answer)
+        return pause
 
     def _given_up(self, budget: str, attempts: int, answer: Answer) -> CaptureUnavailableError:
         return CaptureUnavailableError(

@@ -233,8 +233,9 @@ class Archive:
         """Stream the inflated bytes of an object with one GET.
 
         Raises SupersededObjectError when the key holds other bytes than were listed, GoneObjectError when it
-        vanished, BrokenObjectError when its bytes make no sense to the end, and UnreadObjectError when the transfer
-        was refused or cut: botocore tries a request again, but never what follows its answer.
+        vanished, BrokenObjectError when its bytes make no sense to the end, RefusedObjectError when S3 refuses it to
+        these credentials, and UnreadObjectError when the transfer failed or was cut: botocore tries a request again,
+        but never what follows its answer.
         """
         with _unread():
             etag, chunks = self.bucket.stream(found.key, etag=found.etag, chunk_bytes=CHUNK_BYTES)

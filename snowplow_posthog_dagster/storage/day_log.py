@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Self
 
-from snowplow_posthog_dagster.errors import GoneObjectError, SnowplowPostHogError, StorageUnavailableError
+from snowplow_posthog_dagster.errors import GoneObjectError, StorageUnavailableError
 from snowplow_posthog_dagster.storage.entries import Delivered, Entry, entry_of, line_of
 from snowplow_posthog_dagster.storage.state import DayState, fold
 from snowplow_posthog_dagster.storage.uncollected import uncollected
@@ -170,7 +170,7 @@ class LogWriter:
         self._acknowledged = 0
         self._number = 0
         self._closed = False
-        self._failure: SnowplowPostHogError | None = None
+        self._failure: Exception | None = None
         self._thread = threading.Thread(target=self._run, name=f"day-log-{log.day}", daemon=True)
 
     def __enter__(self) -> Self:
@@ -184,7 +184,7 @@ class LogWriter:
             self._closed = True
             self._lock.notify_all()
         self._thread.join(None if error is None else LAST_WORD_SECONDS)
-        if self._thread.is_alive():
+        if self._waiting and self._failure is None:
             self._failure = StorageUnavailableError(f"{len(self._waiting)} entries of the log could not be written")
         if self._failure is not None and error is None:
             raise self._failure
@@ -254,7 +254,7 @@ class LogWriter:
                     self._failure = error
                 else:
                     time.sleep(min(1.0, self._flush_seconds))
-            except SnowplowPostHogError as error:
+            except Exception as error:  # noqa: BLE001 - a thread that died would take the entries with it in silence
                 self._failure = error
             if closed:
                 return

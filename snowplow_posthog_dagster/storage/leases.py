@@ -9,16 +9,20 @@ union, identities are deterministic), but two runs would send the same events tw
 
 import datetime as dt
 import json
+import logging
 import random
 import threading
 import urllib.parse
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-from snowplow_posthog_dagster.errors import GoneObjectError, SnowplowPostHogError
+from snowplow_posthog_dagster.errors import GoneObjectError
 from snowplow_posthog_dagster.storage.workspace import Workspace
+
+_log = logging.getLogger(__name__)
 
 RENEW_SECONDS = 5.0
 LIFE_SECONDS = 15.0
@@ -143,9 +147,9 @@ class DayLease:
         while not self._released.wait(RENEW_SECONDS):
             try:
                 self._write(_HOLDING)
-            except SnowplowPostHogError:
+            except Exception as error:  # noqa: BLE001 - the thread goes on: the next renewal may succeed
                 # A lease that cannot be renewed expires; only double sending, not correctness, depends on it.
-                continue
+                _log.warning("the lease of the day could not be renewed: %s: %s", type(error).__name__, error)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -159,12 +163,13 @@ class DayLease:
 def holder_of(workspace: Workspace, day: dt.date) -> str | None:
     """Who holds a day just now, for the sensor and for `status`; None when nobody does.
 
-    A reader has no lease of its own to compare ages with, so it writes a marker under a name that no run has.
+    A reader has no lease of its own to compare ages with, so it writes a marker under a name that nobody else has: one
+    that another reader deletes would make a held day look free.
     """
     folder = workspace.key("leases", None, f"day={day:%Y-%m-%d}") + "/"
     if not any(item.key.endswith("/" + _HOLDING) for item in workspace.bucket.listing(folder)):
         return None
-    marker = f"{folder}-reader/looking"
+    marker = f"{folder}-reader-{uuid.uuid4().hex}/looking"
     workspace.bucket.put(marker, b"{}")
     live = live_leases(workspace, folder, marker)
     workspace.bucket.delete([marker])

@@ -18,10 +18,12 @@ from botocore.exceptions import (
     PartialCredentialsError,
     ProfileNotFound,
 )
+from botocore.parsers import ResponseParserError
 
 from snowplow_posthog_dagster.errors import (
     BrokenObjectError,
     GoneObjectError,
+    RefusedObjectError,
     SettingsError,
     StorageUnavailableError,
 )
@@ -41,7 +43,12 @@ _CURES = {
     "InvalidObjectState": "is archived in Glacier or an archive tier; restore it first",
     "KMS.DisabledException": "enable the KMS key of the workspace",
 }
+# Answers that can concern one object alone: the ACL of another account that wrote it, the KMS key that it is under.
+_REFUSED = {"AccessDenied", "403", "KMS.DisabledException"}
 _MISSING = {"NoSuchKey", "404", "NotFound"}
+# Beside its own tree, botocore raises a bare RuntimeError for credentials that are expired when they were just
+# renewed, and ResponseParserError for an answer that is no XML, as a proxy gives it.
+_UNAVAILABLE = (BotoCoreError, ResponseParserError, RuntimeError, OSError)
 
 
 @dataclass(frozen=True)
@@ -146,8 +153,8 @@ class Bucket:
         """Open an object; returns the ETag that was answered and its chunks.
 
         `If-Match` asks for the listed bytes; the answer's ETag comes back too, because some servers ignore
-        the condition. Raises GoneObjectError, BrokenObjectError for one that an archive tier holds, or ClientError's
-        412 as `PreconditionFailed` in the ETag "".
+        the condition. Raises GoneObjectError, BrokenObjectError for one that an archive tier holds, RefusedObjectError
+        for one that these credentials may not read, or ClientError's 412 as `PreconditionFailed` in the ETag "".
         """
         with self._translated("read", key, allow={"PreconditionFailed", "412"}):
             try:
@@ -158,6 +165,8 @@ class Bucket:
                 if _code(error) == "InvalidObjectState":
                     # Its storage class may still say INTELLIGENT_TIERING, so a listing does not tell.
                     raise BrokenObjectError(f"s3://{self.name}/{key} {_CURES['InvalidObjectState']}") from None
+                if _code(error) in _REFUSED:
+                    raise RefusedObjectError(_words("read", f"s3://{self.name}/{key}", _code(error))) from None
                 raise
             return answer["ETag"].strip('"'), self._chunks(key, answer["Body"], chunk_bytes)
 
@@ -207,14 +216,18 @@ class Bucket:
             if code in _MISSING:
                 raise GoneObjectError(f"{place} does not exist") from None
             if code in _CURES and code not in allow:
-                raise SettingsError(f"cannot {verb} {place}: {code}; {_CURES[code]}") from None
+                raise SettingsError(_words(verb, place, code)) from None
             raise StorageUnavailableError(f"cannot {verb} {place}: S3 answered {code}") from error
         except (NoCredentialsError, PartialCredentialsError) as error:
             raise SettingsError(
                 f"cannot {verb} {place}: {error}; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile or a role"
             ) from None
-        except (BotoCoreError, OSError) as error:
+        except _UNAVAILABLE as error:
             raise StorageUnavailableError(f"cannot {verb} {place}: {type(error).__name__}: {error}") from error
+
+
+def _words(verb: str, place: str, code: str) -> str:
+    return f"cannot {verb} {place}: {code}; {_CURES[code]}"
 
 
 def _code(error: ClientError) -> str:

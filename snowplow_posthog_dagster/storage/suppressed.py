@@ -5,8 +5,8 @@
 The HMACs are keyed by SNOWPLOW_POSTHOG_PRIVACY_SECRET; under another secret they would match nobody, in silence, so
 a list that was made with another one is refused.
 
-Every mapping of the target applies it (the filter `forgotten`), and it is read again for every archive object, so
-that a run that is under way when somebody is forgotten keeps them out of what it makes from then on.
+Every mapping of the target applies it (the filter `forgotten`), and it is read again before and after every archive
+object: a run that is under way when somebody is forgotten does the object in hand again without them.
 """
 
 import gzip

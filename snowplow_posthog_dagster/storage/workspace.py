@@ -21,6 +21,7 @@ import gzip
 import hashlib
 import json
 import re
+import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -93,18 +94,59 @@ class Workspace:
         self.bucket.put(key, packed(b"".join(line + b"\n" for line in lines)))
 
     def read_lines(self, key: str) -> list[bytes]:
-        """Read the JSON lines of a key. Raises GoneObjectError when it does not exist."""
-        return [line for line in gzip.decompress(self.bucket.get(key)).split(b"\n") if line]
+        """Read the JSON lines of a key.
+
+        Raises GoneObjectError when it does not exist, and WorkspaceError when it is empty or no whole gzip: whatever
+        it said would be forgotten in silence.
+        """
+        data = self.bucket.get(key)
+        try:
+            return [line for line in _unpacked(data).split(b"\n") if line]
+        except (EOFError, OSError, zlib.error) as error:
+            raise WorkspaceError(
+                f"s3://{self.bucket.name}/{key} is damaged ({error}). S3 shows what we write whole or not at all, so"
+                " something else changed it: restore the object from an earlier version or a copy of the bucket"
+            ) from None
 
     def append_control(self, entry: dict[str, Any]) -> None:
-        """Add an entry to the target's control folder, under a name that cannot collide."""
-        data = json.dumps(entry, sort_keys=True).encode()
+        """Add an entry to the target's control folder, under a name that cannot collide.
+
+        It gets the number after the highest seen, so that it follows what its writer could know of.
+        """
+        number = 1 + max((known.get("number", 0) for known in self.control_entries()), default=0)
+        data = json.dumps({**entry, "number": number}, sort_keys=True).encode()
         self.bucket.put(self.key("control", None, f"{timestamp_name()}-{digest(data)[:16]}.json"), data)
 
     def control_entries(self) -> list[dict[str, Any]]:
-        """All control entries, oldest name first."""
+        """All control entries in the order in which they hold, whatever the clocks of their writers.
+
+        Raises WorkspaceError for one that is damaged.
+        """
         keys = sorted(listed.key for listed in self.bucket.listing(self.folder("control")))
-        return [json.loads(self.bucket.get(key)) for key in keys]
+        return _in_order([self._control_entry(key) for key in keys])
+
+    def _control_entry(self, key: str) -> dict[str, Any]:
+        try:
+            return dict(json.loads(self.bucket.get(key)))
+        except (ValueError, TypeError) as error:
+            raise WorkspaceError(
+                f"s3://{self.bucket.name}/{key} is damaged ({error}); restore it from an earlier version or a copy of"
+                " the bucket"
+            ) from None
+
+
+def _in_order(by_name: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Control entries by their numbers. Of two writers at the same moment, which have one number, a pause wins.
+
+    Earlier releases wrote no numbers: such an entry follows the numbered ones before it by name, which is by time.
+    """
+    ranked, highest = [], 0
+    for entry in by_name:
+        own = entry.get("number")
+        number = highest if own is None else int(own)
+        highest = max(highest, number)
+        ranked.append(((number, own is None, own is not None and entry["kind"] == "pause"), entry))
+    return [entry for _, entry in sorted(ranked, key=lambda one: one[0])]
 
 
 def packed(data: bytes) -> bytes:
@@ -113,6 +155,12 @@ def packed(data: bytes) -> bytes:
     isal makes it as small as zlib's level 6, in a tenth of the time.
     """
     return igzip.compress(data, compresslevel=_LEVEL, mtime=0)
+
+
+def _unpacked(data: bytes) -> bytes:
+    if not data:  # which gzip takes for no member at all
+        raise EOFError("it is empty")
+    return gzip.decompress(data)
 
 
 def digest(data: bytes) -> str:

@@ -2,16 +2,20 @@
 
 import datetime as dt
 import json
+from dataclasses import replace
 
 import dagster as dg
 import pytest
 
 from snowplow_posthog_dagster.automation.archive_watch import SENSOR_START
-from snowplow_posthog_dagster.automation.job import job_name
+from snowplow_posthog_dagster.automation.flying import runs_of_day
+from snowplow_posthog_dagster.automation.job import asset_keys, job_name
 from snowplow_posthog_dagster.definitions import build_definitions
 from snowplow_posthog_dagster.sandbox import faults
-from snowplow_posthog_dagster.settings import Environment, Settings
+from snowplow_posthog_dagster.settings import Environment, Settings, TransformSection
+from snowplow_posthog_dagster.storage.archive import Archive
 from snowplow_posthog_dagster.storage.leases import DayLease
+from snowplow_posthog_dagster.storage.s3 import Bucket
 from snowplow_posthog_dagster.storage.target import pause, resume
 from snowplow_posthog_dagster.storage.workspace import timestamp_text
 
@@ -231,6 +235,28 @@ def test_a_partition_of_the_same_name_elsewhere_does_not_count(world, today):
     assert world.days(world.after(minutes=2).tick()) == [f"{today}"]
 
 
+def test_many_runs_of_such_a_partition_elsewhere_hide_no_run_of_ours(world, today):
+    @dg.job(name="somebody_elses")
+    def other() -> None: ...
+
+    def elsewhere(count: int) -> None:
+        for _ in range(count):
+            world.instance.create_run_for_job(
+                other, tags={"dagster/partition": f"{today}"}, status=dg.DagsterRunStatus.SUCCESS
+            )
+
+    world.put(world.now, f"{STREAM}-1.gz")
+    queued = recorded(world, today, dg.DagsterRunStatus.QUEUED, remote_job_origin=origin())
+    recorded(world, today, dg.DagsterRunStatus.FAILURE)
+    elsewhere(60)
+    world.after(minutes=2)
+    assert queued.run_id[:8] in world.reason(world.tick())
+    flying = runs_of_day(
+        world.instance, today, assets=asset_keys(world.graph), job=job_name(world.graph), now=world.now
+    )
+    assert (flying.unfinished, flying.failures) == ((queued.run_id,), 1)
+
+
 @pytest.mark.slow
 def test_a_broken_object_is_tried_again_when_its_time_has_come(world, today):
     world.put(world.now, f"{STREAM}-1.gz")
@@ -238,6 +264,32 @@ def test_a_broken_object_is_tried_again_when_its_time_has_come(world, today):
     assert world.run(today)
     assert "1 broken objects are tried again later" in world.reason(world.tick())
     assert world.days(world.after(hours=2).tick()) == [f"{today}"]
+
+
+def frozen(monkeypatch, part: str) -> None:
+    """As if the keys with this part lay in Glacier: the S3 of these tests has no storage classes."""
+    real = Archive._object
+
+    def listed(archive, item, hour, source):
+        return replace(real(archive, item, hour, source), storage_class="GLACIER" if part in item.key else "STANDARD")
+
+    monkeypatch.setattr(Archive, "_object", listed)
+
+
+@pytest.mark.parametrize("left_out", [True, False])
+def test_a_frozen_file_that_runs_leave_out_is_asked_for_when_it_is_restored(world, today, monkeypatch, left_out):
+    frozen(monkeypatch, "icy")
+    transform = TransformSection(frozen_objects="skip" if left_out else "fail")
+    world.settings = Settings(
+        world.settings.environment, world.settings.file.model_copy(update={"transform": transform})
+    )
+    world.put(world.now, f"{STREAM}-icy.gz")
+    first = world.after(minutes=2).tick()
+    assert world.days(first) == ([] if left_out else [f"{today}"]), "a run that fails says what must be restored"
+    monkeypatch.setattr(Bucket, "is_restored", lambda bucket, key: True)
+    assert world.days(world.tick()) == world.days(first), "S3 is not asked again at each tick"
+    world.forget_process()
+    assert world.days(world.tick()) == [f"{today}"]
 
 
 def observed(result) -> list[dg.AssetObservation]:

@@ -1,6 +1,7 @@
 """`snowplow-posthog housekeeping`, as it is typed: what it would delete, what it deletes, and what it leaves."""
 
 import datetime as dt
+import time
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,11 @@ def loaded(ground: Ground, day: dt.date, result: str = "agree") -> None:
     """A closed day that was compared with PostHog."""
     ground.put("a", lines_of(3), day=day)
     ground.run(day)
+    agree(ground, day, result)
+
+
+def agree(ground: Ground, day: dt.date, result: str = "agree") -> None:
+    """PostHog's word on the day, after which it is closed again."""
     entry = Reconciled(result=result, sampled=3, found=3, differing=0, cause="", at=timestamp_text())
     DayLog(ground.workspace, day).write([entry], writer="test")
     load = ground.load(day)
@@ -57,6 +63,33 @@ def test_a_day_that_posthog_does_not_agree_on_keeps_its_batches(typed: Typed) ->
     loaded(typed.ground, DAY, result="gap")
     assert "Deleted nothing" in typed("housekeeping", "--yes").output
     assert typed.ground.stored("batches") != []
+
+
+def test_a_file_that_came_after_posthog_agreed_keeps_the_day_until_it_agrees_again(typed: Typed) -> None:
+    loaded(typed.ground, DAY)
+    time.sleep(1.1)  # entries tell times apart by whole seconds
+    typed.ground.put("late", lines_of(5), hour=7)
+    typed.ground.run()
+    assert typed.ground.is_closed()
+    assert "Deleted nothing" in typed("housekeeping", "--yes").output
+    assert (len(typed.ground.stored("batches")), len(typed.ground.stored("samples"))) == (2, 2)
+    agree(typed.ground, DAY)
+    assert "Deleted 2 batches" in typed("housekeeping", "--yes").output
+
+
+def test_what_was_skipped_before_it_was_sent_can_be_sent_after_all(typed: Typed) -> None:
+    ground = typed.ground
+    key = ground.put("skipped", lines_of(5), hour=7)
+    ground.transform()
+    assert typed("skip", key, "--reason", "looked wrong").exit_code == 0
+    loaded(ground, DAY)
+    assert ground.is_closed()
+    assert "Deleted 1 batches" in typed("housekeeping", "--yes").output
+    ground.delete(key)
+    said = typed("unskip", key)
+    assert said.exit_code == 0, said.output
+    ground.run()
+    assert len(ground.events()) == ground.counts().acknowledged == 8
 
 
 def test_days_outside_of_the_range_are_left_alone(typed: Typed) -> None:

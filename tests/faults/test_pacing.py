@@ -195,6 +195,15 @@ def test_a_lease_that_may_not_be_written_ends_the_sender_with_the_reason(workspa
     assert isinstance(sender.error, SettingsError)
 
 
+def test_an_error_that_nobody_foresaw_ends_the_sender_instead_of_leaving_it_waiting(workspace: Workspace) -> None:
+    object.__setattr__(workspace.bucket, "trouble", ZeroDivisionError("a defect"))
+    with Sender(workspace, "surprised") as sender:
+        deadline = time.monotonic() + 5
+        while sender.error is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+    assert isinstance(sender.error, ZeroDivisionError)
+
+
 def test_an_s3_that_stays_away_ends_the_sender_in_the_end(workspace: Workspace) -> None:
     object.__setattr__(workspace.bucket, "trouble", StorageUnavailableError("no answer"))
     pace = LeasedPace(workspace, cap=CAP, sender="away", weight=1, timing=scaled(0.01))

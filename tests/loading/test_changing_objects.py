@@ -2,6 +2,7 @@
 
 import contextlib
 import gzip
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -190,6 +191,24 @@ def test_a_restored_object_is_read_although_its_listing_says_glacier(icy_ground:
     icy_ground.s3.restore_object(Bucket=icy_ground.buckets[0], Key=key, RestoreRequest={"Days": 7})
     icy_ground.run()
     assert len(icy_ground.events()) == 2 and icy_ground.is_closed()
+
+
+def test_a_listing_that_is_older_than_the_log_takes_nothing_back(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first step of a run holds no lease: while it lists, another run may load what has overwritten a key."""
+    ground.put("a", [user_line("old") for _ in range(4)])
+    ground.transform()
+    slow = ground.load()
+    now, before = slow.archive.list_day, slow.archive.list_day(DAY)
+    ground.put("a", [user_line("new")])
+    ground.transform()
+    listings = itertools.chain([before], iter(lambda: now(DAY), None))
+    monkeypatch.setattr(slow.archive, "list_day", lambda *_: next(listings))
+    assert slow.list_new()[0].changed == []
+    ground.deliver()
+    assert [event["distinct_id"] for event in ground.events()] == ["new"]
+    assert (ground.counts().withdrawn, ground.is_closed()) == (4, True)
 
 
 def test_a_delivery_alone_does_not_send_what_was_overwritten_since_the_transform(ground: Ground) -> None:

@@ -1,5 +1,6 @@
 """A delivery and those around it: the log it writes, the operator, other runs, the stop sign."""
 
+import contextlib
 import threading
 import time
 from collections.abc import Iterator
@@ -17,16 +18,21 @@ from snowplow_posthog_dagster.errors import (
 )
 from snowplow_posthog_dagster.loading import delivery, retries
 from snowplow_posthog_dagster.loading.day import DayLoad, Narrowing
+from snowplow_posthog_dagster.loading.delivery import Delivery, DeliveryOptions, OpenBatch
 from snowplow_posthog_dagster.loading.watching import LogWatch, still_wanted
+from snowplow_posthog_dagster.posthog.batches import run_of
+from snowplow_posthog_dagster.posthog.capture import CaptureClient
 from snowplow_posthog_dagster.posthog.pacing import Pace
 from snowplow_posthog_dagster.sandbox import faults
 from snowplow_posthog_dagster.sandbox.client import StandInClient
 from snowplow_posthog_dagster.sandbox.servers import running_posthog, running_s3
 from snowplow_posthog_dagster.storage import target
-from snowplow_posthog_dagster.storage.entries import Remap, Skip
+from snowplow_posthog_dagster.storage.entries import Delivered, Remap, Skip
+from snowplow_posthog_dagster.storage.ranges import Ranges
 from snowplow_posthog_dagster.storage.s3 import Bucket, Connection
+from snowplow_posthog_dagster.storage.state import BatchState
 from snowplow_posthog_dagster.storage.workspace import Workspace
-from tests.faults.world import DAY, World, connection_of, events
+from tests.faults.world import DAY, World, connection_of, events, poisoned
 
 
 @pytest.fixture(scope="module")
@@ -315,6 +321,46 @@ def test_what_another_run_acknowledged_meanwhile_is_not_sent_again(
     assert outcome[0].events < 20_000
     assert world.posthog.raw_rows() < 60_000
     world.assert_complete()
+
+
+def test_of_events_that_were_kept_beside_their_batch_only_the_wanted_ones_are_sent(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A replay of refused events whose batch is purged, of which another run has had the first two taken."""
+    good = events(3)
+    object_id = world.add_object([*good, poisoned(3)])
+    batch = only_batch(world)
+    run = run_of(world.workspace.bucket.get(world.workspace.batch_key(DAY, object_id, batch.note.id)))
+    taken = Delivered(object_id, 0, batch.note.id, 0, 2, "acknowledged")
+    world.load().log.write([taken], writer="another")
+    monkeypatch.setattr(Delivery, "_ship", after(world, Delivery._ship))
+    with contextlib.closing(CaptureClient(world.posthog.host)) as client:
+        world.load().deliver(
+            client,
+            api_key=world.posthog.project_api_key,
+            pacer=Pace(None),
+            options=DeliveryOptions(),
+            chosen=[OpenBatch(object_id, 0, batch.note, Ranges([(0, 4)]), run)],
+        )
+    assert [row.uuid for row in world.rows()] == [good[2]["uuid"]]
+    batch = only_batch(world)
+    assert (batch.acknowledged, batch.refused) == (Ranges([(0, 3)]), Ranges([(3, 4)]))
+
+
+def only_batch(world: World) -> BatchState:
+    (known,) = world.state().objects.values()
+    (batch,) = known.batches.values()
+    return batch
+
+
+def after(world: World, ship: Any) -> Any:
+    """Shipping that begins when the log was looked at."""
+
+    def looked(sender: Delivery, *group: Any) -> None:
+        sender._still_wanted = lambda batch: still_wanted(world.state(), batch)
+        ship(sender, *group)
+
+    return looked
 
 
 def test_a_run_for_some_events_sends_these_and_leaves_the_day_open(world: World) -> None:

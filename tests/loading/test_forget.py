@@ -1,21 +1,26 @@
 """People who are forgotten leave what is stored and never come back; nobody else is touched."""
 
+import itertools
 import json
+import threading
 from typing import Any
 
 import pytest
 
-from snowplow_posthog_dagster.errors import SettingsError
+from snowplow_posthog_dagster.errors import SettingsError, WorkspaceError
+from snowplow_posthog_dagster.loading import blueprint
 from snowplow_posthog_dagster.loading.blueprint import Task, Workshop
 from snowplow_posthog_dagster.loading.day import Narrowing
 from snowplow_posthog_dagster.loading.forget import ForgetReport, Forgetting
 from snowplow_posthog_dagster.loading.people import People
 from snowplow_posthog_dagster.loading.reconcile import Reconciliation
 from snowplow_posthog_dagster.loading.setup import blueprint_of
+from snowplow_posthog_dagster.loading.transform import transform_object
+from snowplow_posthog_dagster.mapping.mapper import Mapper
 from snowplow_posthog_dagster.posthog.batches import events_of, run_of
 from snowplow_posthog_dagster.sandbox.faults import Fault
 from snowplow_posthog_dagster.storage.dead_letters import dead_letter_folder
-from snowplow_posthog_dagster.storage.entries import Skip
+from snowplow_posthog_dagster.storage.entries import Done, Skip
 from snowplow_posthog_dagster.storage.suppressed import suppress
 from tests.ground import DAY, Ground, lines_of, user_line
 from tests.snowplow.samples import contexts, line
@@ -93,6 +98,55 @@ def test_somebody_forgotten_while_a_run_goes_on_is_kept_out_of_its_next_object(p
     assert (before.mapped, after.mapped, after.filtered) == (1, 0, {"forgotten": 1})
 
 
+def test_somebody_forgotten_while_the_first_object_of_a_day_is_read_is_kept_out_of_it(
+    private: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing of the day is stored then, so that `forget` does not visit it."""
+    private.put("a", [user_line("ann"), user_line("bob"), user_line("ann", txn_id="many")])
+    times = itertools.count()
+
+    def in_hand(*args: Any, **options: Any) -> Done:
+        if next(times) == 0:
+            suppress(private.workspace, ["ann"], secret=SECRET.encode(), by="me")
+        return transform_object(*args, **options)
+
+    monkeypatch.setattr(blueprint, "transform_object", in_hand)
+    private.transform()
+    assert len(private.stored("batches")) == len(private.stored("samples")) == 1
+    private.deliver()
+    assert distinct_ids(private) == ["bob"]
+    counts = private.counts()
+    assert (counts.records, counts.mapped, dict(counts.filtered_by_rule)) == (3, 1, {"forgotten": 1})
+    assert private.state().problems() == [] and private.is_closed()
+    assert next(times) == 2, "an object is done again only when the list has changed"
+
+
+def test_two_threads_of_a_worker_never_get_a_mapper_older_than_the_list(
+    private: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workshop = Workshop(blueprint_of(private.settings, private.connection, DAY, "w"))
+    suppress(private.workspace, ["ann"], secret=SECRET.encode(), by="me")
+    building, go_on = threading.Event(), threading.Event()
+    made_with: dict[int, frozenset[str]] = {}
+
+    def slow(*args: Any, **options: Any) -> Any:
+        if not building.is_set():
+            building.set()
+            go_on.wait(10)
+        mapper = Mapper(*args, **options)
+        made_with[id(mapper)] = options["forgotten"]
+        return mapper
+
+    monkeypatch.setattr(blueprint, "Mapper", slow)
+    first = threading.Thread(target=workshop._mapping_of_now)
+    first.start()
+    assert building.wait(10)
+    found = workshop._mapping_of_now()
+    go_on.set()
+    first.join()
+    assert found.forgotten == made_with.get(id(found.mapper)) != frozenset()
+
+
 def test_a_delivered_object_loses_its_batches_and_stays_done(private: Ground) -> None:
     private.put("a", [user_line("ann"), user_line("bob")])
     private.put("b", [user_line("cid")], hour=5)
@@ -132,6 +186,33 @@ def test_refused_events_of_others_stay_refused(private: Ground) -> None:
     counts = private.counts()
     assert (counts.delivery_dead_letters, counts.filtered_by_rule["forgotten"], counts.pending) == (1, 1, 0)
     assert private.state().problems() == []
+
+
+def lose_the_batches(ground: Ground) -> None:
+    """What an S3 lifecycle rule on the workspace does."""
+    ground.workspace.bucket.delete(ground.stored("batches"))
+
+
+def test_refused_events_whose_batch_is_missing_are_kept_from_their_dead_letters(private: Ground) -> None:
+    private.put("a", [user_line("ann"), user_line("bob"), user_line("ann", txn_id="many")])
+    private.posthog.play(Fault(name="refused", status=400, body="poison"))
+    private.run()
+    lose_the_batches(private)
+    forget(private, "ann")
+    assert b"ann" not in everything_stored(private) and b"bob" in everything_stored(private)
+    counts = private.counts()
+    assert (counts.delivery_dead_letters, counts.filtered_by_rule["forgotten"], counts.pending) == (1, 2, 0)
+    assert private.state().problems() == []
+
+
+def test_an_object_whose_unsent_events_are_missing_is_named_and_left_as_it_is(private: Ground) -> None:
+    key = private.put("a", [user_line("ann", txn_id="many"), *lines_of(3)])
+    private.transform()
+    lose_the_batches(private)
+    before = private.counts()
+    with pytest.raises(WorkspaceError, match=rf"{key} \(3 events\)\. `snowplow-posthog remap .*--damaged`"):
+        forget(private, "ann")
+    assert private.counts() == before and private.state().problems() == []
 
 
 def test_a_skipped_object_stays_skipped(private: Ground) -> None:

@@ -31,25 +31,33 @@ def test_a_retry_after_is_the_least_that_is_waited_up_to_five_minutes() -> None:
 
 def test_a_body_that_has_cost_its_budget_is_given_up_with_what_to_do() -> None:
     limit = budget(per_body=10.0)
-    limit.spend(10.0, body_total=10.0, attempts=3, answer=BUSY)
+    assert limit.pause(2.0, tried=1.0, body_spent=5.0, attempts=3, answer=BUSY) == 2.0
     with pytest.raises(CaptureUnavailableError, match=r"4 tries.*10 s a body.*503, busy.*2022-06-06.*materialize"):
-        limit.spend(0.1, body_total=10.1, attempts=4, answer=BUSY)
+        limit.pause(2.0, tried=2.1, body_spent=8.0, attempts=4, answer=BUSY)
+
+
+def test_a_server_that_asks_for_more_time_than_is_left_is_asked_once_more_at_its_end() -> None:
+    limit = budget(per_body=300.0)
+    pause = limit.pause(300.0, tried=0.25, body_spent=0.0, attempts=1, answer=BUSY)
+    assert pause == 299.75
+    with pytest.raises(CaptureUnavailableError, match=r"2 tries.*300 s a body"):
+        limit.pause(300.0, tried=0.25, body_spent=0.25 + pause, attempts=2, answer=BUSY)
 
 
 def test_a_failure_that_seldom_mends_itself_gets_less() -> None:
     limit = budget(per_body=300.0)
     unresolved = Answer(Verdict.RETRY, 0, "does not resolve", patience=15.0)
-    limit.spend(10.0, body_total=10.0, attempts=3, answer=unresolved)
+    assert limit.pause(10.0, tried=1.0, body_spent=0.0, attempts=3, answer=unresolved) == 10.0
     with pytest.raises(CaptureUnavailableError, match="15 s a body"):
-        limit.spend(6.0, body_total=16.0, attempts=4, answer=unresolved)
+        limit.pause(6.0, tried=5.0, body_spent=11.0, attempts=4, answer=unresolved)
 
 
 def test_the_run_has_a_budget_for_each_of_its_connections() -> None:
     limit = budget(per_run=10.0, connections=2)
     for _ in range(4):
-        limit.spend(5.0, body_total=5.0, attempts=1, answer=BUSY)
+        limit.pause(4.0, tried=1.0, body_spent=0.0, attempts=1, answer=BUSY)
     with pytest.raises(CaptureUnavailableError, match="10 s a connection over the run"):
-        limit.spend(5.0, body_total=5.0, attempts=1, answer=BUSY)
+        limit.pause(4.0, tried=1.0, body_spent=0.0, attempts=1, answer=BUSY)
 
 
 def test_what_only_a_person_can_change_is_raised_with_the_cure() -> None:

@@ -3,6 +3,7 @@
 import datetime as dt
 import gzip
 import itertools
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -189,6 +190,25 @@ def test_sending_waits_while_the_log_cannot_be_written_and_nothing_is_lost() -> 
         FailingBucket.failing = False
     FailingBucket.failing = True
     assert len(log.entries()) == 600
+
+
+class DefectiveBucket(MemoryBucket):
+    def put(self, key: str, data: bytes) -> None:
+        raise ZeroDivisionError("a defect")
+
+
+def test_a_log_whose_writing_ends_by_an_unforeseen_error_says_so_when_it_is_left() -> None:
+    log = DayLog(Workspace(DefectiveBucket(), "", "test"), DAY)
+    with pytest.raises(ZeroDivisionError, match="a defect"), LogWriter(log, "w", flush_seconds=0.01) as writer:
+        writer.append(entry(1))
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_entries_that_still_wait_when_the_log_is_left_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    writer = LogWriter(day_log(), "w")
+    monkeypatch.setattr(writer, "flush", sys.exit)
+    with pytest.raises(StorageUnavailableError, match="1 entries of the log could not be written"), writer:
+        writer.append(entry(1))
 
 
 def append_many(writer: LogWriter, start: int) -> None:

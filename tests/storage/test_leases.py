@@ -66,6 +66,23 @@ def test_a_free_day_is_taken_at_once_and_given_back(workspace: Workspace) -> Non
     assert keys(workspace) == []
 
 
+def test_readers_that_look_at_the_same_moment_see_the_holder(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, seen = leases.live_leases, []
+
+    def while_another_looks(*args: Any) -> list[leases.Live]:
+        monkeypatch.setattr(leases, "live_leases", real)
+        seen.append(holder_of(workspace, DAY))
+        return real(*args)
+
+    with lease(workspace, "first"):
+        monkeypatch.setattr(leases, "live_leases", while_another_looks)
+        seen.append(holder_of(workspace, DAY))
+    assert seen == ["first", "first"]
+    assert keys(workspace) == []
+
+
 @pytest.mark.usefixtures("quick")
 def test_a_second_run_waits_and_says_for_whom(workspace: Workspace) -> None:
     waited_for: list[str] = []
@@ -156,13 +173,14 @@ def test_ages_are_those_of_s3_and_not_of_the_machines_clock(
 
 
 @pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("trouble", [StorageUnavailableError("no answer"), ZeroDivisionError("a defect")])
 def test_a_lease_that_cannot_be_renewed_does_not_end_the_work(
-    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, trouble: Exception
 ) -> None:
     with lease(workspace, "first") as held:
 
         def away(role: str) -> None:
-            raise StorageUnavailableError("no answer")
+            raise trouble
 
         monkeypatch.setattr(held, "_write", away)
         time.sleep(1.2)

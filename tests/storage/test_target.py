@@ -1,11 +1,12 @@
 """A target's name stands for one project, and nothing is sent while it is paused."""
 
 import datetime as dt
+import json
 
 import pytest
 
-from snowplow_posthog_dagster.errors import PausedError, SettingsError, TargetError
-from snowplow_posthog_dagster.storage import target
+from snowplow_posthog_dagster.errors import PausedError, SettingsError, TargetError, WorkspaceError
+from snowplow_posthog_dagster.storage import target, workspace
 from snowplow_posthog_dagster.storage.target import TargetIdentity
 from tests.ground import Ground
 
@@ -92,6 +93,56 @@ def test_a_pause_holds_until_it_is_resumed(ground: Ground) -> None:
         target.refuse_when_paused(ground.workspace)
     target.resume(ground.workspace, by="ann")
     target.refuse_when_paused(ground.workspace)
+
+
+def test_a_pause_holds_after_a_resume_by_a_machine_whose_clock_is_fast(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = workspace.timestamp_name
+    with monkeypatch.context() as fast:
+        fast.setattr(workspace, "timestamp_name", lambda: real(dt.datetime.now(dt.UTC) + dt.timedelta(hours=1)))
+        target.pause(ground.workspace, reason="night", until="", by="a fast clock")
+        target.resume(ground.workspace, by="a fast clock")
+        assert target.current_pause(ground.workspace) is None
+    target.pause(ground.workspace, reason="incident", until="", by="ann")
+    found = target.current_pause(ground.workspace)
+    assert found is not None and found.by == "ann"
+    target.resume(ground.workspace, by="ann")
+    assert target.current_pause(ground.workspace) is None
+
+
+def write(ground: Ground, name: str, **entry: object) -> None:
+    """A control entry of this name, as another writer wrote it."""
+    ground.workspace.bucket.put(ground.workspace.key("control", None, f"{name}.json"), json.dumps(entry).encode())
+
+
+PAUSE = {"kind": "pause", "reason": "r", "until": "", "by": "ann"}
+RESUME = {"kind": "resume", "by": "bob"}
+
+
+def test_of_a_pause_and_a_resume_at_the_same_moment_the_pause_holds(ground: Ground) -> None:
+    write(ground, "1", **PAUSE, number=1)
+    write(ground, "2", **PAUSE, number=2)
+    write(ground, "3", **RESUME, number=2)
+    assert target.current_pause(ground.workspace) is not None
+
+
+def test_entries_of_releases_that_wrote_no_numbers_are_ordered_by_their_time(ground: Ground) -> None:
+    write(ground, "1", **PAUSE)
+    write(ground, "2", **RESUME)
+    assert target.current_pause(ground.workspace) is None
+    target.pause(ground.workspace, reason="r", until="", by="ann")
+    write(ground, "3", **RESUME)
+    assert target.current_pause(ground.workspace) is None
+    write(ground, "4", **PAUSE)
+    assert target.current_pause(ground.workspace) is not None
+
+
+def test_a_control_entry_that_was_emptied_is_named(ground: Ground) -> None:
+    key = ground.workspace.key("control", None, "1.json")
+    ground.workspace.bucket.put(key, b"")
+    with pytest.raises(WorkspaceError, match=key):
+        target.current_pause(ground.workspace)
 
 
 def test_a_pause_ends_at_its_time(ground: Ground) -> None:
