@@ -18,13 +18,17 @@ from snowplow_posthog_dagster.errors import SettingsError
 
 ASSETS = ("snowplow_manifest", "posthog_batches", "posthog_events")
 """The assets that a run materializes."""
-CHECKS = (
+ALERTING_CHECKS = (
     "broken_objects",
     "hours_present",
     "records_present",
     "posthog_errors",
     "reconciled",
     "complete_in_time",
+)
+"""What is told of unless the settings say otherwise."""
+CHECKS = (
+    *ALERTING_CHECKS,
     "volume",
     "dead_letter_share",
     "repeat_share",
@@ -34,8 +38,6 @@ CHECKS = (
     "records_accounted_for",
 )
 """Every check, by its name; here, because the settings name them and must not import Dagster."""
-ALERTING_CHECKS = CHECKS[:6]
-"""What is told of unless the settings say otherwise."""
 
 _BUCKET = re.compile(r"[A-Za-z0-9._-]{3,255}|arn:\S+")
 _OWNER = re.compile(r"team:.+|[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+\.[A-Za-z]{2,7}")  # as Dagster has it
@@ -93,7 +95,7 @@ def _check(name: str) -> str:
 Text = Annotated[str | None, BeforeValidator(no_blank)]
 Target = Annotated[str, BeforeValidator(lambda value: no_blank(value) or "default")]
 Flag = Annotated[bool, BeforeValidator(lambda value: no_blank(value) or False)]
-Bucket = Annotated[str | None, AfterValidator(_bucket), BeforeValidator(no_blank)]
+BucketName = Annotated[str | None, AfterValidator(_bucket), BeforeValidator(no_blank)]
 Cron = Annotated[str, AfterValidator(_cron)]
 Owner = Annotated[str, AfterValidator(_owner)]
 CheckName = Annotated[str, AfterValidator(_check)]

@@ -27,7 +27,7 @@ CLOUD_EVENTS_PER_SECOND = 2_000
 """PostHog asks importers to stay "below a few thousand events per second across all workers"."""
 
 _CLOUD_HOSTS = ("posthog.com",)
-_FIRST_DAY = dt.date(2019, 1, 1)  # that of the partitions
+_FIRST_DAY = dt.date(2019, 1, 1)  # as the partitions have it, which know Dagster
 
 
 class Environment(BaseSettings):
@@ -35,7 +35,7 @@ class Environment(BaseSettings):
 
     model_config = SettingsConfigDict(extra="ignore", frozen=True)
 
-    aws_s3_snowplow_bucket: kinds.Bucket = None
+    aws_s3_snowplow_bucket: kinds.BucketName = None
     snowplow_posthog_workspace: kinds.Text = None
     snowplow_posthog_settings: kinds.Text = None
     snowplow_posthog_privacy_secret: kinds.Secret = None
