@@ -82,9 +82,11 @@ scale: install ## 5 million generated events through Dagster, and PostHog's stan
 	@$(BIN)/snowplow-posthog scale --events 5000000 $(ARGS)
 
 .PHONY: clean
-clean: ## remove the environment, the sandbox with its data, and everything generated
-	@if [ -x $(BIN)/snowplow-posthog ] && [ -d .sandbox ]; then $(BIN)/snowplow-posthog down || true; fi
-	@rm -rf .venv .sandbox build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .tmp_dagster_home_*
+clean: ## remove the environment, the sandboxes with their data, and everything generated
+	@for folder in .sandbox .sandbox-scale; do \
+		if [ -x $(BIN)/snowplow-posthog ] && [ -d $$folder ]; then $(BIN)/snowplow-posthog down --folder $$folder || true; fi; \
+	done
+	@rm -rf .venv .sandbox .sandbox-scale build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .tmp_dagster_home_*
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .PHONY: install

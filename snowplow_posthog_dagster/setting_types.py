@@ -1,13 +1,48 @@
-"""What the text of a setting may be, before its meaning is asked for.
+"""What the text of a setting may be, before its meaning is asked for, and how its faults are told.
 
 Blank values of the environment are missing ones, and what Dagster's UI shows must hold no secret.
 """
 
 import datetime as dt
+import os
+import re
 import urllib.parse
+from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, SecretStr
+import yaml
+from pydantic import AfterValidator, BeforeValidator, SecretStr, ValidationError
+
+from snowplow_posthog_dagster.errors import SettingsError
+
+ASSETS = ("snowplow_manifest", "posthog_batches", "posthog_events")
+"""The assets that a run materializes."""
+ALERTING_CHECKS = (
+    "broken_objects",
+    "hours_present",
+    "records_present",
+    "posthog_errors",
+    "reconciled",
+    "complete_in_time",
+)
+"""What is told of unless the settings say otherwise."""
+CHECKS = (
+    *ALERTING_CHECKS,
+    "volume",
+    "dead_letter_share",
+    "repeat_share",
+    "schema_drift",
+    "latency",
+    "nothing_left",
+    "records_accounted_for",
+)
+"""Every check, by its name; here, because the settings name them and must not import Dagster."""
+
+_BUCKET = re.compile(r"[A-Za-z0-9._-]{3,255}|arn:\S+")
+_OWNER = re.compile(r"team:.+|[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+\.[A-Za-z]{2,7}")  # as Dagster has it
+_CRON_FIELD = re.compile(r"[0-9A-Za-z*?/,#-]+")
+_CRON_RANGES = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 7))
 
 
 def no_blank(value: Any) -> Any:
@@ -26,8 +61,65 @@ def _without_password(address: str | None) -> str | None:
     return address
 
 
+def _bucket(name: str | None) -> str | None:
+    if name and not _BUCKET.fullmatch(name):
+        raise ValueError("expected the bucket's name alone, without s3:// and without a path")
+    return name
+
+
+def _cron(text: str) -> str:
+    fields = text.split()
+    if not (text.startswith("@") or (len(fields) == 5 and all(map(_in_range, fields, _CRON_RANGES)))):
+        raise ValueError(f"{text!r} is no cron schedule; expected five fields (UTC), such as 30 2 * * *")
+    return text
+
+
+def _in_range(field: str, ends: tuple[int, int]) -> bool:
+    """Whether the numbers of a field lie in its range; names of days and months are left to Dagster."""
+    numbers = re.findall(r"(?<![/\d])\d+", field)
+    return bool(_CRON_FIELD.fullmatch(field)) and all(ends[0] <= int(number) <= ends[1] for number in numbers)
+
+
+def _owner(text: str) -> str:
+    if not _OWNER.fullmatch(text):
+        raise ValueError(f"{text!r} is no owner; expected team:name or an e-mail address")
+    return text
+
+
+def _check(name: str) -> str:
+    if name not in CHECKS:
+        raise ValueError(f"{name!r} is no check; expected one of {', '.join(CHECKS)}")
+    return name
+
+
 Text = Annotated[str | None, BeforeValidator(no_blank)]
+Target = Annotated[str, BeforeValidator(lambda value: no_blank(value) or "default")]
+Flag = Annotated[bool, BeforeValidator(lambda value: no_blank(value) or False)]
+BucketName = Annotated[str | None, AfterValidator(_bucket), BeforeValidator(no_blank)]
+Cron = Annotated[str, AfterValidator(_cron)]
+Owner = Annotated[str, AfterValidator(_owner)]
+CheckName = Annotated[str, AfterValidator(_check)]
 Secret = Annotated[SecretStr | None, BeforeValidator(no_blank)]
 Date = Annotated[dt.date | None, BeforeValidator(no_blank)]
 ProxyAddress = Annotated[str | None, AfterValidator(_without_password)]
 """`http://host:port` of a proxy, without credentials."""
+
+
+def sections_of(path: str | os.PathLike[str]) -> dict[Any, Any]:
+    """The content of a settings file by its sections. Raises SettingsError."""
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+    except OSError as error:
+        raise SettingsError(f"SNOWPLOW_POSTHOG_SETTINGS names {path}, which cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"{path} is not UTF-8 (byte {error.start + 1})") from None
+    except yaml.YAMLError as error:
+        raise SettingsError(f"{path} is not YAML: {str(error).splitlines()[0]}") from None
+    if not isinstance(content, dict):
+        raise SettingsError(f"{path} holds no sections; expected such as `archive:` at the beginning of a line")
+    return content
+
+
+def fault_lines(error: ValidationError, name: Callable[[list[str]], str]) -> str:
+    """One line per fault, without the offending input, which may be a secret."""
+    return "\n".join(f"{name([str(part) for part in fault['loc']])}: {fault['msg']}" for fault in error.errors())

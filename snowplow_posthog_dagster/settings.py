@@ -12,16 +12,14 @@ names the variable or the path in the file and says what was expected.
 import datetime as dt
 import os
 import urllib.parse
-from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Literal, Self
 
-import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from snowplow_posthog_dagster import setting_types as kinds
 from snowplow_posthog_dagster.errors import SettingsError
 from snowplow_posthog_dagster.mapping.settings import MappingSettings
-from snowplow_posthog_dagster.setting_types import Date, ProxyAddress, Secret, Text, no_blank
 from snowplow_posthog_dagster.storage.archive import ArchiveEntry, check_entries
 from snowplow_posthog_dagster.storage.target import TargetIdentity, key_fingerprint, normalised_host
 
@@ -29,6 +27,7 @@ CLOUD_EVENTS_PER_SECOND = 2_000
 """PostHog asks importers to stay "below a few thousand events per second across all workers"."""
 
 _CLOUD_HOSTS = ("posthog.com",)
+_FIRST_DAY = dt.date(2019, 1, 1)  # as the partitions have it, which know Dagster
 
 
 class Environment(BaseSettings):
@@ -36,20 +35,27 @@ class Environment(BaseSettings):
 
     model_config = SettingsConfigDict(extra="ignore", frozen=True)
 
-    aws_s3_snowplow_bucket: Text = None
-    snowplow_posthog_workspace: Text = None
-    snowplow_posthog_settings: Text = None
-    snowplow_posthog_privacy_secret: Secret = None
-    posthog_host: Text = None
-    posthog_project_api_key: Secret = None
-    posthog_personal_api_key: Secret = None
-    posthog_project_id: Text = None
-    posthog_expected_project: Text = None
-    posthog_target: Annotated[str, BeforeValidator(lambda value: no_blank(value) or "default")] = "default"
-    posthog_backfill_start_date: Date = None
-    posthog_backfill_end_date: Date = None
-    slack_bot_token: Secret = None
-    snowplow_posthog_start_automation: bool = False
+    aws_s3_snowplow_bucket: kinds.BucketName = None
+    snowplow_posthog_workspace: kinds.Text = None
+    snowplow_posthog_settings: kinds.Text = None
+    snowplow_posthog_privacy_secret: kinds.Secret = None
+    posthog_host: kinds.Text = None
+    posthog_project_api_key: kinds.Secret = None
+    posthog_personal_api_key: kinds.Secret = None
+    posthog_project_id: kinds.Text = None
+    posthog_expected_project: kinds.Text = None
+    posthog_target: kinds.Target = "default"
+    posthog_backfill_start_date: kinds.Date = None
+    posthog_backfill_end_date: kinds.Date = None
+    slack_bot_token: kinds.Secret = None
+    snowplow_posthog_start_automation: kinds.Flag = False
+
+    @model_validator(mode="after")
+    def _bounds(self) -> Self:
+        start, end = self.posthog_backfill_start_date or _FIRST_DAY, self.posthog_backfill_end_date
+        if end and end < start:
+            raise ValueError(f"POSTHOG_BACKFILL_END_DATE {end} lies before POSTHOG_BACKFILL_START_DATE {start}")
+        return self
 
 
 class Section(BaseModel):
@@ -65,7 +71,7 @@ class ArchiveSection(Section):
     start: dt.date | None = Field(None, alias="from")
     until: dt.date | None = None
     layout: str = "{yyyy}/{MM}/{dd}/{HH}/"
-    source: str = "snowplow"
+    source: Literal["snowplow"] = "snowplow"
     preferred: bool = False
 
 
@@ -81,7 +87,7 @@ class S3Section(Section):
     max_attempts: int = Field(5, ge=1, le=20)
     addressing_style: Literal["auto", "path", "virtual"] = "auto"
     ca_bundle: str | None = None
-    proxy: ProxyAddress = None
+    proxy: kinds.ProxyAddress = None
 
 
 class WorkspaceSection(Section):
@@ -121,7 +127,7 @@ class DeliverySection(Section):
     retry_seconds_per_run: float = Field(3600.0, gt=0)
     max_refused_share: float = Field(0.01, ge=0, le=1)
     ca_bundle: str | None = None
-    proxy: ProxyAddress = None
+    proxy: kinds.ProxyAddress = None
     production: bool = False
     require_region: Literal["us", "eu"] | None = None
 
@@ -139,8 +145,8 @@ class AutomationSection(Section):
     sensor_seconds: int = Field(30, ge=5, le=3600)
     priority: int = 10
     night_days: int = Field(7, ge=1, le=400)
-    late_files_cron: str = "30 2 * * *"
-    nightly_cron: str = "15 3 * * *"
+    late_files_cron: kinds.Cron = "30 2 * * *"
+    nightly_cron: kinds.Cron = "15 3 * * *"
     housekeeping_dry_run: bool = True
 
 
@@ -151,22 +157,22 @@ class AlertsSection(Section):
     default_channel: str = "#data-alerts"
     threshold: int = Field(1, ge=1)
     thresholds: dict[str, int] = Field(default_factory=dict)
-    checks: list[str] = Field(
-        default_factory=lambda: [
-            "broken_objects",
-            "hours_present",
-            "records_present",
-            "posthog_errors",
-            "reconciled",
-            "complete_in_time",
-        ]
-    )
+    checks: list[kinds.CheckName] = list(kinds.ALERTING_CHECKS)
     repeat_minutes: float = Field(60.0, ge=0)
     outside_production: bool = False
     all_code_locations: bool = False
     webserver_url: str | None = None
     slack_api_url: str | None = None
     seconds: int = Field(30, ge=5, le=3600)
+
+    @model_validator(mode="after")
+    def _thresholds_of_assets(self) -> Self:
+        unknown = [name for name in self.thresholds if name.rsplit("/", 1)[-1] not in kinds.ASSETS]
+        if unknown and not self.all_code_locations:
+            raise ValueError(
+                f"thresholds: no asset is called {', '.join(unknown)}; there are {', '.join(kinds.ASSETS)}"
+            )
+        return self
 
     def threshold_of(self, asset: str) -> int:
         """How many failures in a row of this asset are told of; `asset` is its key with slashes."""
@@ -217,7 +223,7 @@ class PricesSection(Section):
 class SettingsFile(Section):
     """The settings file; every section is optional."""
 
-    archive: list[ArchiveSection] = Field(default_factory=lambda: [ArchiveSection(prefix="output/")])
+    archive: list[ArchiveSection] = Field([ArchiveSection(prefix="output/")], min_length=1)
     s3: S3Section = S3Section()
     workspace: WorkspaceSection = WorkspaceSection()
     transform: TransformSection = TransformSection()
@@ -228,7 +234,7 @@ class SettingsFile(Section):
     alerts: AlertsSection = AlertsSection()
     checks: ChecksSection = ChecksSection()
     metrics: MetricsSection = MetricsSection()
-    owners: list[str] = Field(default_factory=lambda: ["team:data"])
+    owners: list[kinds.Owner] = ["team:data"]
 
 
 class Settings:
@@ -242,6 +248,17 @@ class Settings:
     def archive_bucket(self) -> str:
         """The archive bucket's name. Raises SettingsError when it is not set."""
         return _required(self.environment.aws_s3_snowplow_bucket, "AWS_S3_SNOWPLOW_BUCKET", "the archive bucket's name")
+
+    @property
+    def first_day(self) -> dt.date:
+        """The first day that can be loaded."""
+        return self.environment.posthog_backfill_start_date or _FIRST_DAY
+
+    @property
+    def last_day(self) -> dt.date:
+        """The last day that can be loaded: today in UTC, unless POSTHOG_BACKFILL_END_DATE is earlier."""
+        today = dt.datetime.now(dt.UTC).date()
+        return min(self.environment.posthog_backfill_end_date or today, today)
 
     @property
     def archive_entries(self) -> list[ArchiveEntry]:
@@ -346,7 +363,7 @@ def load() -> Settings:
     try:
         environment = Environment()
     except ValidationError as error:
-        raise SettingsError(_lines(error, lambda path: path[0].upper() if path else "environment")) from None
+        raise SettingsError(kinds.fault_lines(error, lambda path: path[0].upper() if path else "environment")) from None
     return Settings(environment, load_file(environment.snowplow_posthog_settings))
 
 
@@ -354,16 +371,11 @@ def load_file(path: str | os.PathLike[str] | None) -> SettingsFile:
     """Read a settings file; None gives the defaults. Raises SettingsError."""
     if path is None:
         return SettingsFile()
-    try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
-    except OSError as error:
-        raise SettingsError(f"SNOWPLOW_POSTHOG_SETTINGS names {path}, which cannot be read: {error.strerror}") from None
-    except yaml.YAMLError as error:
-        raise SettingsError(f"{path} is not YAML: {str(error).splitlines()[0]}") from None
+    content = kinds.sections_of(path)
     try:
         file = SettingsFile.model_validate(content)
     except ValidationError as error:
-        raise SettingsError(_lines(error, lambda place: f"{path}: {'.'.join(place)}")) from None
+        raise SettingsError(kinds.fault_lines(error, lambda place: f"{path}: {'.'.join(place)}")) from None
     problems = check_entries(ArchiveEntry(**section.model_dump()) for section in file.archive)
     if problems:
         raise SettingsError("\n".join(f"{path}: {problem}" for problem in problems))
@@ -382,8 +394,3 @@ def _required(value: str | None, name: str, meaning: str) -> str:
     if not value:
         raise SettingsError(f"{name} is not set; expected {meaning}")
     return value
-
-
-def _lines(error: ValidationError, name: Any) -> str:
-    """One line per fault, without the offending input, which may be a secret."""
-    return "\n".join(f"{name([str(part) for part in fault['loc']])}: {fault['msg']}" for fault in error.errors())

@@ -2,11 +2,29 @@
 
 import datetime as dt
 from pathlib import Path
+from typing import get_args
 
+import dagster as dg
 import pytest
 
+from snowplow_posthog_dagster.definitions import build_definitions
 from snowplow_posthog_dagster.errors import SettingsError
-from snowplow_posthog_dagster.settings import CLOUD_EVENTS_PER_SECOND, load, load_file
+from snowplow_posthog_dagster.loading.sources import source_for
+from snowplow_posthog_dagster.mapping.mapper import Mapper
+from snowplow_posthog_dagster.mapping.settings import MappingSettings
+from snowplow_posthog_dagster.partitions import daily_partitions
+from snowplow_posthog_dagster.setting_types import ASSETS, CHECKS
+from snowplow_posthog_dagster.settings import (
+    CLOUD_EVENTS_PER_SECOND,
+    AlertsSection,
+    ArchiveSection,
+    AutomationSection,
+    Environment,
+    Settings,
+    SettingsFile,
+    load,
+    load_file,
+)
 
 
 def test_nothing_is_needed_to_load() -> None:
@@ -169,3 +187,86 @@ def test_a_level_that_the_codec_does_not_have_is_refused_before_it_breaks_every_
         return
     with pytest.raises(SettingsError, match="isal, which has 0 to 3"):
         load_file(str(file))
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("archive: []", "archive: .*at least 1"),
+        ("archive: [{prefix: a/, source: segment}]", "archive.0.source: .*'snowplow'"),
+        ("automation: {nightly_cron: at night}", "automation.nightly_cron: .*five fields"),
+        ("automation: {late_files_cron: 90 2 * * *}", "automation.late_files_cron: .*five fields"),
+        ("owners: [data]", "owners.0: .*team:name"),
+        ("alerts: {checks: [broken_object]}", "alerts.checks.0: .*'broken_object' is no check; .*broken_objects"),
+        ("alerts: {thresholds: {posthog_event: 3}}", "alerts: .*posthog_event; .*posthog_events"),
+        ("- archive", "holds no sections"),
+        ("just words", "holds no sections"),
+    ],
+)
+def test_what_no_run_could_work_with_is_one_line(tmp_path: Path, content: str, words: str) -> None:
+    file = tmp_path / "settings.yaml"
+    file.write_text(content)
+    with pytest.raises(SettingsError, match=words) as caught:
+        load_file(file)
+    assert "\n" not in str(caught.value) and str(caught.value).startswith(str(file))
+
+
+@pytest.mark.parametrize("cron", ["*/15 0-6,22 * * mon-fri", "@daily", "0 3 L * *", "5 4 * jan 7"])
+def test_what_dagster_takes_for_a_schedule_is_taken(cron: str) -> None:
+    AutomationSection(nightly_cron=cron)
+    dg.ScheduleDefinition(name="nightly", cron_schedule=cron, job_name="any")
+
+
+def test_a_settings_file_that_is_no_utf8_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "settings.yaml"
+    file.write_bytes("owners: ['team:Caf\u00e9']".encode("latin-1"))
+    with pytest.raises(SettingsError, match=r"settings.yaml is not UTF-8 \(byte 19\)"):
+        load_file(file)
+
+
+@pytest.mark.parametrize("bucket", ["s3://b/x", "bucket/output", "my bucket"])
+def test_a_bucket_is_given_by_its_name_alone(monkeypatch: pytest.MonkeyPatch, bucket: str) -> None:
+    monkeypatch.setenv("AWS_S3_SNOWPLOW_BUCKET", bucket)
+    with pytest.raises(SettingsError, match=r"AWS_S3_SNOWPLOW_BUCKET: .*name alone"):
+        load()
+
+
+def test_an_access_point_may_stand_for_the_bucket(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_S3_SNOWPLOW_BUCKET", "arn:aws:s3:eu-west-1:123456789012:accesspoint/archive")
+    assert load().archive_bucket.endswith("accesspoint/archive")
+
+
+@pytest.mark.parametrize("start", ["2022-06-07", None])
+def test_an_end_before_the_start_is_refused(monkeypatch: pytest.MonkeyPatch, start: str | None) -> None:
+    if start:
+        monkeypatch.setenv("POSTHOG_BACKFILL_START_DATE", start)
+    monkeypatch.setenv("POSTHOG_BACKFILL_END_DATE", "2018-06-06")
+    with pytest.raises(SettingsError, match="POSTHOG_BACKFILL_END_DATE 2018-06-06 lies before") as caught:
+        load()
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("start", "end"), [(None, None), ("2022-06-06", "2022-06-08"), (None, "2999-01-01")])
+def test_the_first_and_the_last_day_are_those_of_the_partitions(start: str | None, end: str | None) -> None:
+    environment = Environment.model_validate({"posthog_backfill_start_date": start, "posthog_backfill_end_date": end})
+    current = Settings(environment, SettingsFile())
+    keys = daily_partitions(current).get_partition_keys()
+    assert (f"{current.first_day}", f"{current.last_day}") == (keys[0], keys[-1])
+
+
+def test_a_blank_flag_is_a_missing_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    for value, starts in (("", False), (" ", False), ("true\n", True)):
+        monkeypatch.setenv("SNOWPLOW_POSTHOG_START_AUTOMATION", value)
+        assert load().starts_automation is starts
+
+
+def test_thresholds_of_other_code_locations_have_other_names() -> None:
+    assert AlertsSection(all_code_locations=True, thresholds={"their_asset": 3}).threshold_of("their_asset") == 3
+
+
+def test_the_names_that_settings_may_hold_are_those_of_the_assets_their_checks_and_the_sources() -> None:
+    graph = build_definitions(load()).resolve_asset_graph()
+    assert {key.name for key in graph.asset_check_keys} == set(CHECKS)
+    assert {key.path[-1] for key in graph.materializable_asset_keys} == set(ASSETS)
+    for source in get_args(ArchiveSection.model_fields["source"].annotation):
+        source_for(source, Mapper(MappingSettings()), "object", "2022-06-06", 1)

@@ -1,5 +1,6 @@
 """The files around the code agree with each other."""
 
+import inspect
 import os
 import re
 import subprocess
@@ -8,6 +9,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+
+from snowplow_posthog_dagster.commands.sandbox import demo
+from snowplow_posthog_dagster.commands.scale import scale
+from snowplow_posthog_dagster.settings import SettingsFile
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -34,6 +39,21 @@ def test_the_hooks_run_what_make_lint_runs():
     tools = set(re.findall(r"\$\(BIN\)/(ruff \w+|mypy)", lint))
     assert tools == {"ruff format", "ruff check", "mypy"}
     assert all(f".venv/bin/{tool}" in entries for tool in tools)
+
+
+@pytest.mark.parametrize("command", [demo, scale])
+def test_what_a_sandbox_leaves_in_the_checkout_is_ignored_by_git_and_removed_by_make_clean(command):
+    folder = inspect.signature(command).parameters["folder"].default
+    assert f"{folder}/" in (REPOSITORY / ".gitignore").read_text().splitlines()
+    clean = (REPOSITORY / "Makefile").read_text().partition("\nclean:")[2].partition("\n\n")[0]
+    removed, stopped = (re.search(words, clean)[1].split() for words in (r"rm -rf (.*)", r"for folder in (.*); do"))
+    assert f"{folder}" in removed and f"{folder}" in stopped
+
+
+def test_the_readme_names_every_section_of_the_settings_file():
+    table = (REPOSITORY / "README.md").read_text().partition("| section of the file |")[2].partition("\n\n")[0]
+    named = {name for row in re.findall(r"^\| (`.*?) \|", table, re.MULTILINE) for name in re.findall(r"`(\w+)`", row)}
+    assert named == set(SettingsFile.model_fields)
 
 
 def test_a_backfill_leaves_one_run_for_today():

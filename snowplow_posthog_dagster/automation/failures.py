@@ -8,11 +8,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import dagster as dg
+from dagster_shared.error import SerializableErrorInfo
 
 from snowplow_posthog_dagster.assets.graph import Graph
 from snowplow_posthog_dagster.automation.alert_words import Cause, cause_of, ending_of
 from snowplow_posthog_dagster.automation.flying import UNFINISHED
 
+_UNKNOWN = cause_of("", "").chapter
 _LAST_RUNS = 200
 _KEEPS_FAILING_SECONDS = 3600.0
 _FINISHED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE]
@@ -75,14 +77,23 @@ def _specs_by_step(context: dg.RunFailureSensorContext) -> dict[str, dg.AssetSpe
 
 
 def _step_causes(context: dg.RunFailureSensorContext) -> dict[str, Cause]:
-    """Step key -> the innermost error, which is the one that was raised on purpose."""
-    causes = {}
-    for event in context.get_step_failure_events():
-        error = event.step_failure_data.error
-        while error is not None and error.cause is not None:
-            error = error.cause
-        causes[event.step_key or "run"] = cause_of(error.cls_name or "", error.message) if error else ending_of("")
-    return causes
+    """Step key -> why it failed."""
+    return {
+        event.step_key or "run": _cause(event.step_failure_data.error) for event in context.get_step_failure_events()
+    }
+
+
+def _cause(error: SerializableErrorInfo | None) -> Cause:
+    """The first error with a chapter of its own: ours name the thing, what they were raised from is a library's word.
+
+    Without one the innermost error, which is the one that was raised on purpose.
+    """
+    causes = []
+    while error is not None:
+        causes.append(cause_of(error.cls_name or "", error.message))
+        error = error.cause
+    known = (cause for cause in causes if cause.chapter != _UNKNOWN)
+    return next(known, causes[-1] if causes else ending_of(""))
 
 
 def _unfinished_step(context: dg.RunFailureSensorContext, specs: dict[str, dg.AssetSpec]) -> str:

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from snowplow_posthog_dagster.commands.days import From, Now, To, Yes, days_between
+from snowplow_posthog_dagster.commands.days import From, Now, To, Yes, days_between, refuse_other_days
 from snowplow_posthog_dagster.commands.load import ASSETS, instance, materialize, progress_bar
 from snowplow_posthog_dagster.commands.terminal import announce_sending, err, friendly_errors, out, settings
 
@@ -34,6 +34,7 @@ def backfill(
     failed = []
     with friendly_errors():
         days = days_between(start, end)
+        refuse_other_days(current, days)
         ordered = days[::-1] if newest_first else days
         announce_sending(current, f"{len(days)} days, {days[0]} to {days[-1]}", yes=yes)
         tags = {BACKFILL_TAG: f"{days[0]}..{days[-1]}-{uuid.uuid4().hex[:8]}"}

@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 
 from snowplow_posthog_dagster.commands.terminal import err
+from snowplow_posthog_dagster.errors import SettingsError
 from snowplow_posthog_dagster.loading.day import DayLoad, writer_name
 from snowplow_posthog_dagster.loading.delivery import OpenBatch
 from snowplow_posthog_dagster.loading.pacing_leases import LIVE_WEIGHT, shared_pace
@@ -47,12 +48,29 @@ def a_day(text: str) -> dt.date:
         raise typer.BadParameter(f"{text!r} is not a day; expected YYYY-MM-DD") from None
 
 
-def days_between(start: str, end: str) -> list[dt.date]:
-    """Every day from start to end, both inclusive. Raises typer.BadParameter."""
-    first, last = a_day(start), a_day(end)
+def bounds(start: str | None, end: str | None) -> tuple[dt.date, dt.date]:
+    """The first and the last day of a range that may be open at either end. Raises typer.BadParameter."""
+    first, last = a_day(start) if start else dt.date.min, a_day(end) if end else dt.date.max
     if last < first:
         raise typer.BadParameter(f"--to {last} lies before --from {first}")
+    return first, last
+
+
+def days_between(start: str, end: str) -> list[dt.date]:
+    """Every day from start to end, both inclusive. Raises typer.BadParameter."""
+    first, last = bounds(start, end)
     return [first + dt.timedelta(days=number) for number in range((last - first).days + 1)]
+
+
+def refuse_other_days(current: Settings, days: list[dt.date]) -> None:
+    """Raise SettingsError for a day that is no partition: before the first day, after the last, or in the future."""
+    first, last = current.first_day, current.last_day
+    if min(days) < first:
+        raise SettingsError(f"{min(days)} lies before {first}, the first day; POSTHOG_BACKFILL_START_DATE sets it")
+    if max(days) > last:
+        ends = current.environment.posthog_backfill_end_date == last
+        cure = "POSTHOG_BACKFILL_END_DATE sets it" if ends else "that is today in UTC, and no later day has events"
+        raise SettingsError(f"{max(days)} lies after {last}, the last day; {cure}")
 
 
 def logged_days(
@@ -62,7 +80,7 @@ def logged_days(
 
     One LIST a day: what lies within a day is skipped, since a live one has hundreds of manifests.
     """
-    first, last = a_day(start) if start else dt.date.min, a_day(end) if end else dt.date.max
+    first, last = bounds(start, end)
     folder, days = workspace.folder(kind), list[dt.date]()
     after = workspace.folder(kind, first) if start else ""
     while (listed := next(iter(workspace.bucket.listing(folder, start_after=after)), None)) is not None:

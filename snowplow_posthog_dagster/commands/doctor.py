@@ -1,7 +1,9 @@
 """`doctor`: is everything there that a load needs? Each failure says what to fix.
 
-settings -> AWS credentials -> archive (list, read) -> workspace (write) -> PostHog (host, key, project)
--> one test event by PostHog's own client, found again by query.
+settings -> code location -> AWS credentials -> archive (list, read) -> workspace (write, forgotten people, a pause)
+-> PostHog (host, key, project) -> one test event by PostHog's own client, found again by query.
+
+A check that finds what stops no run, and what somebody should know, warns.
 """
 
 import contextlib
@@ -15,7 +17,7 @@ import boto3
 import certifi
 import typer
 import urllib3
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
 from snowplow_posthog_dagster.commands.terminal import announce_sending, err, out, plain, settings
 from snowplow_posthog_dagster.errors import SettingsError, SnowplowPostHogError
@@ -24,9 +26,16 @@ from snowplow_posthog_dagster.posthog.query import application_host, quoted
 from snowplow_posthog_dagster.settings import Settings, in_region
 from snowplow_posthog_dagster.storage.archive import is_data
 from snowplow_posthog_dagster.storage.s3 import Bucket, connect
-from snowplow_posthog_dagster.storage.target import check_target
+from snowplow_posthog_dagster.storage.target import check_target, current_pause
 
 Check = Callable[[Settings], str]
+
+
+class Warned(str):
+    """The words of a check that passes and that somebody should read all the same."""
+
+    __slots__ = ()
+
 
 _SEEN_TRIES = 20
 _SEEN_PAUSE_SECONDS = 3.0
@@ -38,23 +47,27 @@ def doctor(
 ) -> None:
     """Check settings, S3 and PostHog, and say what to fix."""
     current = settings()
-    failed = sum(not _passes(name, check, current) for name, check in CHECKS)
-    if test_event and not failed:
+    results = [_result(name, check, current) for name, check in CHECKS]
+    if test_event and None not in results:
         announce_sending(current, "1 test event", yes=yes)
-        failed += not _passes("test event", _test_event, current)
-    if failed:
-        err.print(f"{failed} checks failed.")
+        results.append(_result("test event", _test_event, current))
+    if None in results:
+        err.print(f"{results.count(None)} checks failed.")
         raise typer.Exit(1)
-    out.print("All is well.")
+    warned = sum(isinstance(found, Warned) for found in results)
+    out.print(f"Nothing fails; {warned} warned." if warned else "All is well.")
 
 
-def _passes(name: str, check: Check, current: Settings) -> bool:
+def _result(name: str, check: Check, current: Settings) -> str | None:
+    """Say what came of a check; None when it failed, whoever raised the error: the next one runs all the same."""
     try:
-        out.print(f"[green]ok[/]    {name}: {plain(check(current))}")
-    except SnowplowPostHogError as error:
+        found = check(current)
+    except (SnowplowPostHogError, BotoCoreError, ClientError, OSError) as error:
         out.print(f"[bold red]fails[/] {name}: {plain(str(error))}")
-        return False
-    return True
+        return None
+    mark = "[bold yellow]warns[/]" if isinstance(found, Warned) else "[green]ok[/]   "
+    out.print(f"{mark} {name}: {plain(found)}")
+    return found
 
 
 def _settings(current: Settings) -> str:
@@ -64,6 +77,19 @@ def _settings(current: Settings) -> str:
         f"archive {current.archive_bucket}, workspace s3://{bucket}/{prefix}, target"
         f" {current.environment.posthog_target}, mapping version {mapping.mapping_version}"
     )
+
+
+def _location(current: Settings) -> str:
+    """Dagster has rules of its own for schedules and owners, and says so when it builds them."""
+    from dagster import DagsterInvalidDefinitionError
+
+    try:
+        from snowplow_posthog_dagster.definitions import build_definitions
+
+        build_definitions(current)
+    except DagsterInvalidDefinitionError as error:
+        raise SettingsError(f"Dagster cannot load it: {error}") from None
+    return f"loads, with the days {current.first_day} to {current.last_day}"
 
 
 def _credentials(current: Settings) -> str:
@@ -90,14 +116,14 @@ def _region(current: Settings) -> str:
     bucket = archive_of(current, connection_of(current)).bucket
     try:
         headers = bucket.client.head_bucket(Bucket=bucket.name)["ResponseMetadata"]["HTTPHeaders"]
-    except ClientError as error:
+    except (BotoCoreError, ClientError) as error:
         raise SettingsError(f"the region of s3://{bucket.name} cannot be asked: {error}") from None
     region = headers.get("x-amz-bucket-region")
     if not region:
         return "this S3 names no region for the archive"
     if region.startswith("eu-") and in_region(current.host, "us"):
-        return (
-            f"[bold yellow]warning[/]: the archive is in {region} and {current.host} in the US: events leave the EU;"
+        return Warned(
+            f"the archive is in {region} and {current.host} in the US: events leave the EU;"
             " `delivery.require_region: eu` refuses that"
         )
     return f"archive in {region}, events to {current.host}"
@@ -110,6 +136,20 @@ def _workspace(current: Settings) -> str:
     bucket.put(key, b"{}")
     bucket.delete([key])
     return f"wrote, and deleted, below s3://{workspace.bucket.name}/{workspace.root}"
+
+
+def _forgotten(current: Settings) -> str:
+    mapper_of(current, workspace_of(current, connection_of(current)))
+    return "the list of forgotten people is read, under the secret that made it"
+
+
+def _pause(current: Settings) -> str:
+    workspace = workspace_of(current, connection_of(current))
+    found = current_pause(workspace)
+    if found is None:
+        return f"{workspace.target} is not paused"
+    until = f" until {found.until}" if found.until else ""
+    return Warned(f"{workspace.target} is paused{until} by {found.by}: {found.reason}; no run sends before `resume`")
 
 
 def _host(current: Settings) -> str:
@@ -189,10 +229,13 @@ def _network_of_posthogs_client(current: Settings) -> Iterator[None]:
 
 CHECKS: tuple[tuple[str, Check], ...] = (
     ("settings", _settings),
+    ("code location", _location),
     ("AWS credentials", _credentials),
     ("archive", _archive),
     ("region", _region),
     ("workspace", _workspace),
+    ("forgotten people", _forgotten),
+    ("pause", _pause),
     ("PostHog host", _host),
     ("project API key", _key),
     ("project", _project),

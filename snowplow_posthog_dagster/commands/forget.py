@@ -30,7 +30,7 @@ def forget(
     """
     current = settings()
     with friendly_errors():
-        people = People(ids.read_text(encoding="utf-8").splitlines(), current.file.mapping, _secret(current))
+        people = People(_lines(ids), current.file.mapping, _secret(current))
         if not people.ids:
             raise SettingsError(f"{ids} holds no id")
         workspace, by = the_workspace(current), me()
@@ -46,6 +46,13 @@ def forget(
         "Other targets have workspaces of their own: run this for each. The archive is Snowplow's and is not touched."
     )
     _print_calls(current, people, total)
+
+
+def _lines(ids: Path) -> list[str]:
+    try:
+        return ids.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"{ids} is not UTF-8 (byte {error.start + 1}); save it as UTF-8, one id a line") from None
 
 
 def _secret(current: Settings) -> bytes:

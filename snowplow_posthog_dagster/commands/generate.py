@@ -7,19 +7,22 @@ an archive entry of that prefix and layout.
 """
 
 import calendar
+import contextlib
 import datetime as dt
 import re
 import time
+from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import ValidationError
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from snowplow_posthog_dagster.commands.terminal import err, friendly_errors, out
-from snowplow_posthog_dagster.errors import SettingsError
+from snowplow_posthog_dagster.errors import SettingsError, StorageUnavailableError
 from snowplow_posthog_dagster.generator import FolderSink, GeneratorSettings, Naming, Profile, S3Sink, Sink, generate
 from snowplow_posthog_dagster.generator.truth import Truth
 from snowplow_posthog_dagster.storage.s3 import Connection, connect
@@ -41,7 +44,7 @@ def generate_(  # noqa: PLR0913, PLR0917 - a command has its options
     period: Annotated[Period, typer.Option("--for", help="How much time.")] = Period.HOUR,
     events: Annotated[int, typer.Option(min=1, help="New events in all; repeats come on top.")] = 100_000,
     per_object: Annotated[int, typer.Option(min=1, help="Records an object.")] = 2_000,
-    profile: Annotated[Profile, typer.Option(help="gitlab: 1 KB a line; wide: 3.2 KB, 70 columns.")] = Profile.GITLAB,
+    profile: Annotated[Profile, typer.Option(help="gitlab: 1.2 KB a line; wide: 3.3 KB, 70 columns.")] = Profile.GITLAB,
     truth: Annotated[Path, typer.Option(help="Folder for the truth; not below DESTINATION.")] = Path("truth"),
     seed: Annotated[int, typer.Option(help="Another seed gives other events.")] = 1,
     layout: Annotated[str, typer.Option(help="Folders below DESTINATION.")] = "{yyyy}/{MM}/{dd}/{HH}/",
@@ -68,7 +71,8 @@ def generate_(  # noqa: PLR0913, PLR0917 - a command has its options
             pages=pages, user_agents=user_agents, app_id=app_id, tag=tag, prefix=prefix,
         )  # fmt: skip
         began = time.process_time()
-        made = generate_with_progress(settings, sink, truth)
+        with _named(destination):
+            made = generate_with_progress(settings, sink, truth)
         _report(made, destination, truth, time.process_time() - began)
 
 
@@ -87,6 +91,15 @@ def generate_with_progress(settings: GeneratorSettings, sink: Sink, truth: Path)
     with Progress(*columns, console=err, transient=True) as bars:
         bar = bars.add_task("records", total=settings.events)
         return generate(settings, sink, truth, progress=lambda one: bars.advance(bar, one.records - one.repeats))
+
+
+@contextlib.contextmanager
+def _named(destination: str) -> Iterator[None]:
+    """S3's errors name no place."""
+    try:
+        yield
+    except (BotoCoreError, ClientError) as error:
+        raise StorageUnavailableError(f"cannot write {destination}: {error}") from None
 
 
 def _span(start: str, period: Period) -> tuple[dt.datetime, int]:

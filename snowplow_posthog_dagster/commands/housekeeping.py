@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from snowplow_posthog_dagster.commands.days import a_day, operated_day, the_workspace
+from snowplow_posthog_dagster.commands.days import bounds, operated_day, the_workspace
 from snowplow_posthog_dagster.commands.terminal import friendly_errors, out, settings
 from snowplow_posthog_dagster.settings import Settings
 
@@ -26,7 +26,7 @@ def housekeeping(
     from snowplow_posthog_dagster.automation.housekeeping import Housekeeping, keep_house, stored_days
 
     current, sums = settings(), Housekeeping()
-    first, last = a_day(start) if start else dt.date.min, a_day(end) if end else dt.date.max
+    first, last = bounds(start, end)
     table = Table(title="Deleted" if yes else "Would be deleted (--yes deletes it)", title_justify="left")
     table.add_column("day")
     table.add_column("files")

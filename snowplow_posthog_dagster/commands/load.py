@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from snowplow_posthog_dagster import errors
+from snowplow_posthog_dagster.commands.days import a_day, refuse_other_days
 from snowplow_posthog_dagster.commands.terminal import (
     announce_sending,
     counts_table,
@@ -29,6 +31,7 @@ from snowplow_posthog_dagster.storage.day_log import DayLog
 if TYPE_CHECKING:
     from dagster import DagsterInstance
 
+_OURS = {name for name, found in vars(errors).items() if isinstance(found, type)}
 ASSETS = ("snowplow_manifest", "posthog_batches", "posthog_events")
 
 
@@ -42,7 +45,8 @@ def load(
     """Load one day of the archive into PostHog; only what is not done yet."""
     current = settings()
     with friendly_errors():
-        chosen = _day(day)
+        chosen = a_day(day)
+        refuse_other_days(current, [chosen])
         narrowed = f"hours {sorted(hour)} of " if hour else ""
         limit = f"at most {max_events:,} events of " if max_events else ""
         announce_sending(current, f"{limit}{narrowed}{chosen}", yes=yes)
@@ -54,13 +58,6 @@ def load(
         show_day(current, chosen)
     if result.errors:
         raise typer.Exit(1)
-
-
-def _day(text: str) -> dt.date:
-    try:
-        return dt.date.fromisoformat(text)
-    except ValueError:
-        raise typer.BadParameter(f"{text!r} is not a day; expected YYYY-MM-DD") from None
 
 
 class MaterializeResult:
@@ -105,15 +102,16 @@ def materialize(
         for event in result.get_asset_materialization_events()
         if event.asset_key
     }
-    errors = [_cause(event.step_failure_data.error) for event in result.get_step_failure_events()]
-    if not result.success and not errors:
+    causes = [_cause(event.step_failure_data.error) for event in result.get_step_failure_events()]
+    if not result.success and not causes:
         # Dagster itself failed, between steps: a full disk, a home that cannot be written.
-        errors.append(_cause(result.get_run_failure_event().job_failure_data.error))
-    return MaterializeResult(metadata, errors)
+        causes.append(_cause(result.get_run_failure_event().job_failure_data.error))
+    return MaterializeResult(metadata, causes)
 
 
 def _cause(error: Any) -> str:
-    while error and error.cause:
+    """The words of the first error of ours, which name the thing; of the innermost when none of them is ours."""
+    while error and error.cause and (error.cls_name or "").rsplit(".", 1)[-1] not in _OURS:
         error = error.cause
     return str(error.message).strip() if error else "unknown"
 

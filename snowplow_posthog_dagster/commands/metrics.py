@@ -37,13 +37,21 @@ def metrics(
     if as_json:
         typer.echo(json_line(collector.collect(), target=workspace.target))
     elif textfile:
-        write_to_textfile(str(textfile), registry)
+        _write(registry, textfile)
     elif (chosen := section.port if port is None else port) is not None:
         _serve(registry, address or section.address, chosen)
     elif section.textfile:
-        write_to_textfile(section.textfile, registry)
+        _write(registry, Path(section.textfile))
     else:
         typer.echo(generate_latest(registry).decode(), nl=False)
+
+
+def _write(registry: CollectorRegistry, file: Path) -> None:
+    with friendly_errors():
+        try:
+            write_to_textfile(str(file), registry)
+        except OSError as error:  # it names the file that is renamed in the end
+            raise OSError(error.errno, error.strerror, str(file)) from None
 
 
 def _serve(registry: CollectorRegistry, address: str, port: int) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from snowplow_posthog_dagster.commands.days import Day, a_day, me, the_workspace
+from snowplow_posthog_dagster.commands.days import Day, a_day, me, refuse_other_days, the_workspace
 from snowplow_posthog_dagster.commands.terminal import friendly_errors, out, plain, settings
 from snowplow_posthog_dagster.errors import SettingsError
 from snowplow_posthog_dagster.loading.setup import archive_of, connection_of
@@ -144,12 +144,13 @@ def acknowledge_check(
         known = _checks()
         if check not in known:
             raise SettingsError(f"--check {check!r} does not exist; expected one of {', '.join(known)}")
-        last = a_day(until)
+        chosen, last = a_day(day), a_day(until)
+        refuse_other_days(current, [chosen])
         if last < dt.datetime.now(dt.UTC).date():
             raise SettingsError(f"--until {last} has passed")
         entry = CheckAcknowledged(check=check, reason=reason, until=f"{last}", by=me(), at=timestamp_text())
-        DayLog(the_workspace(current), a_day(day)).write([entry], writer="operator")
-    out.print(f"{check} of {day} is accepted until {last}: {plain(reason)}")
+        DayLog(the_workspace(current), chosen).write([entry], writer="operator")
+    out.print(f"{check} of {chosen} is accepted until {last}: {plain(reason)}")
 
 
 def _checks() -> list[str]:

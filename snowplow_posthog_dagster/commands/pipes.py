@@ -72,7 +72,8 @@ def _pipe(file: str, dead_letters: Path | None, step: Step) -> None:
     """Run every record of a file through `step`, and say on standard error what became of them."""
     counts = {"records": 0, "good": 0, "filtered": 0, "dead letters": 0}
     broken = ""
-    letters = dead_letters.open("wb") if dead_letters else None
+    with friendly_errors():
+        letters = dead_letters.open("wb") if dead_letters else None
     try:
         with _opened(file) as source:
             for record in records(inflate(chunks_of(source))):

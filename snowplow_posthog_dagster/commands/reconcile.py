@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from snowplow_posthog_dagster.commands.days import Day, a_day
+from snowplow_posthog_dagster.commands.days import Day, a_day, refuse_other_days
 from snowplow_posthog_dagster.commands.terminal import err, friendly_errors, out, settings
 from snowplow_posthog_dagster.errors import SettingsError
 from snowplow_posthog_dagster.loading.day import DayLoad, writer_name
@@ -24,6 +24,7 @@ def reconcile(
     current = settings()
     with friendly_errors():
         chosen, connection = a_day(day), connection_of(current)
+        refuse_other_days(current, [chosen])
         query = query_client_of(current)
         if query is None:
             raise SettingsError("not checked: set POSTHOG_PERSONAL_API_KEY and POSTHOG_PROJECT_ID to ask PostHog")

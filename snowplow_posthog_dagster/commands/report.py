@@ -55,7 +55,8 @@ def report(
             grace_minutes=current.file.checks.hour_grace_minutes,
         )
     if out_file:
-        out_file.write_bytes(_WRITERS[out_file.suffix](found))
+        with friendly_errors():
+            out_file.write_bytes(_WRITERS[out_file.suffix](found))
         out.print(f"{found.summary()}\nWritten: {out_file}")
         return
     shown = Text(as_text(found))

@@ -28,11 +28,17 @@ USAGE = 2
 
 @contextlib.contextmanager
 def friendly_errors() -> Iterator[None]:
-    """End a command with the error's own words instead of a traceback."""
+    """End a command with the error's own words instead of a traceback; of a file, with its name."""
     try:
         yield
     except SnowplowPostHogError as error:
         err.print(f"[bold red]{type(error).__name__}[/]: {plain(str(error))}")
+        raise typer.Exit(FAILED) from None
+    except BrokenPipeError:
+        raise  # whoever reads the output has gone, as `head` does
+    except OSError as error:
+        place = f"{plain(str(error.filename))}: " if error.filename else ""
+        err.print(f"{place}{plain(error.strerror or str(error))}")
         raise typer.Exit(FAILED) from None
 
 

@@ -104,9 +104,13 @@ def connect(connection: Connection) -> Any:
             config=config,
         )
     except ProfileNotFound as error:
-        raise SettingsError(f"AWS profile {connection.profile!r} does not exist: {error}") from None
+        name = repr(connection.profile) if connection.profile else "of AWS_PROFILE"
+        raise SettingsError(f"AWS profile {name} does not exist: {error}") from None
     except ValueError as error:
-        raise SettingsError(f"the S3 endpoint {connection.endpoint_url!r} is not a URL: {error}") from None
+        name = (
+            repr(connection.endpoint_url) if connection.endpoint_url else "of AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL"
+        )
+        raise SettingsError(f"the S3 endpoint {name} is not a URL: {error}") from None
 
 
 @dataclass(frozen=True, slots=True)

@@ -131,7 +131,7 @@ def _moment(text: str) -> str:
     except ValueError:
         raise SettingsError(f"--until {text!r} is no time; expected such as 2022-06-07T06:00:00Z") from None
     if moment.tzinfo is None:
-        raise SettingsError(f"--until {text!r} has no zone; write {text}Z for UTC")
+        raise SettingsError(f"--until {text!r} has no zone; write {moment.isoformat()}Z for UTC")
     if moment <= dt.datetime.now(dt.UTC):
         raise SettingsError(f"--until {text!r} has passed")
     return timestamp_text(moment.astimezone(dt.UTC))

@@ -9,9 +9,10 @@ from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobO
 
 from snowplow_posthog_dagster.automation import failures, slack_alerts
 from snowplow_posthog_dagster.automation.alert_words import LONGEST_TEXT, ending_of
-from snowplow_posthog_dagster.errors import AuthenticationError
+from snowplow_posthog_dagster.errors import AuthenticationError, StorageUnavailableError
 from snowplow_posthog_dagster.resources.slack import AlertSlackResource
 from snowplow_posthog_dagster.settings import AlertsSection
+from snowplow_posthog_dagster.storage.s3 import Bucket, Connection, connect
 
 # Only the tests' own context needs what is in beta; the sensors get the repository from Dagster.
 pytestmark = pytest.mark.filterwarnings("ignore::dagster.BetaWarning")
@@ -32,6 +33,26 @@ def test_a_failure_is_told_to_the_owner_of_the_failed_asset(desk):
         "docs/runbook.md#wrong-key",
     ):
         assert words in text
+
+
+def test_a_run_that_could_not_reach_s3_is_told_with_the_place_and_the_chapter_of_s3(desk):
+    away = Connection("http://127.0.0.1:9", "eu-central-1", access_key_id="a", secret_access_key="b", max_attempts=1)
+    with pytest.raises(StorageUnavailableError) as caught:
+        Bucket(connect(away), "archive").get("output/a.gz")
+    desk.errors["posthog_events"] = caught.value
+    desk.run("2022-01-05")
+    (text,) = desk.slack.texts()
+    assert "StorageUnavailableError" in text and "cannot read s3://archive/output/a.gz" in text
+    assert "docs/runbook.md#s3" in text and "look at S3's status" in text
+
+
+def test_of_an_error_without_a_chapter_the_innermost_is_told(desk):
+    error = KeyError("outer")
+    error.__cause__ = ValueError("the reason")
+    desk.errors["posthog_events"] = error
+    desk.run("2022-01-05")
+    (text,) = desk.slack.texts()
+    assert "ValueError" in text and "the reason" in text and "docs/runbook.md#unknown-error" in text
 
 
 def test_a_run_of_the_sensor_needs_nobody_to_start_it_again(desk):

@@ -118,3 +118,22 @@ def test_a_bucket_gets_what_a_folder_gets(tmp_path, monkeypatch):
     generate(tmp_path / "folder", "--start", "2022-06-06T04", "--truth", tmp_path / "truth", *SMALL)
     assert len(files(tmp_path / "folder")) > 1
     assert files(tmp_path / "s3" / "made" / "output") == files(tmp_path / "folder")
+
+
+def test_a_bucket_that_cannot_be_written_is_named(monkeypatch, s3_environment, tmp_path):
+    words = ("--start", "2022-06-06T04", "--truth", tmp_path / "truth", *SMALL)
+    for name, value in s3_environment.items():
+        monkeypatch.setenv(name, value)
+    missing = generate("s3://no-such-bucket/x", *words)
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    away = generate("s3://no-such-bucket/x", *words)
+    for said in (missing, away):
+        assert said.exit_code == 1
+        assert "StorageUnavailableError: cannot write s3://no-such-bucket/x: " in said.output
+
+
+def test_a_folder_that_cannot_be_made_for_the_sandbox_is_named():
+    said = CliRunner().invoke(app, ["up", "--folder", "/dev/null/x"])
+    assert said.exit_code == 1
+    assert "/dev/null/x" in said.output and "Traceback" not in said.output

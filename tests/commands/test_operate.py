@@ -443,3 +443,38 @@ def test_whatever_a_load_stores_asks_for_the_encryption_of_the_settings(
     kinds = {key.split("/")[2] for key in stored if "target=" in key}
     assert {"manifests", "batches", "log", "dead_letters", "samples", "days", "control"} <= kinds
     assert set(stored.values()) == {("aws:kms", "our-key")}
+
+
+def test_a_file_that_cannot_be_written_is_named(typed: Typed) -> None:
+    for words in (("status", "--evidence", "nowhere/x.json"), ("metrics", "--textfile", "nowhere/x.json")):
+        said = typed(*words)
+        assert said.exit_code == 1
+        assert said.output.splitlines()[-1] == "nowhere/x.json: No such file or directory"
+
+
+@pytest.mark.parametrize("command", ["status", "housekeeping", "dead-letters list"])
+def test_a_range_that_ends_before_it_begins_is_refused(typed: Typed, command: str) -> None:
+    said = typed(*command.split(), "--from", "2022-06-08", "--to", "2022-06-06")
+    assert said.exit_code == 2
+    assert "2022-06-06 lies before --from 2022-06-08" in said.output
+
+
+@pytest.mark.parametrize("day", ["1999-03-01", f"{TODAY + dt.timedelta(days=1)}"])
+def test_a_day_that_never_existed_gets_no_log(typed: Typed, day: str) -> None:
+    for words in (
+        ("check", "acknowledge", day, "--reason", "known", "--until", "2999-01-01"),
+        ("reconcile", day, "--wait", "0"),
+    ):
+        said = typed(*words)
+        assert said.exit_code == 1
+        assert f"{day} lies " in said.output
+    assert typed.ground.stored("log") == []
+
+
+def test_ids_that_are_no_utf8_are_told_of(typed: Typed, tmp_path: Path) -> None:
+    (tmp_path / "ids.txt").write_bytes("Jos\u00e9\n".encode("latin-1"))
+    typed.ground.environment = {"SNOWPLOW_POSTHOG_PRIVACY_SECRET": "a secret"}
+    said = typed("forget", "--ids", "ids.txt")
+    assert said.exit_code == 1
+    assert "ids.txt is not UTF-8 (byte 4)" in said.output
+    assert typed.ground.stored("suppressed") == []

@@ -71,3 +71,8 @@ def test_map_says_when_no_workspace_can_tell_who_was_forgotten() -> None:
     result = run("map", str(DATA / "gitlab_struct_event.tsv"))
     assert b"SNOWPLOW_POSTHOG_WORKSPACE is not set: the list of forgotten people is not applied." in result.stderr
     assert b"forgotten" not in run("parse", str(DATA / "gitlab_struct_event.tsv")).stderr
+
+
+def test_a_folder_for_dead_letters_that_is_not_there_is_named() -> None:
+    result = run("parse", str(DATA / "gitlab_struct_event.tsv"), "--dead-letters", "/nowhere/letters.jsonl")
+    assert (result.returncode, result.stderr.strip()) == (1, b"/nowhere/letters.jsonl: No such file or directory")

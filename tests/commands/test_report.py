@@ -44,3 +44,9 @@ def test_what_is_no_form_or_no_day_is_said(typed):
     assert "ends in none of .svg, .png, .html, .txt" in typed("--out", "month.pdf").output
     assert "YYYY-MM-DD" in typed("--to", "yesterday").output
     assert typed("--to", f"{DAY - dt.timedelta(days=9)}").exit_code == 0, "nothing was loaded by then"
+
+
+def test_a_folder_that_is_not_there_is_named(typed):
+    said = typed("--no-listing", "--to", f"{DAY}", "--out", "nowhere/month.txt")
+    assert said.exit_code == 1
+    assert said.output.strip() == "nowhere/month.txt: No such file or directory"

@@ -113,6 +113,25 @@ def postgres_config(section: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+WEBSERVER_PROBE = {
+    "httpGet": {"path": "/server_info", "port": 80},
+    "periodSeconds": 20,
+    "timeoutSeconds": 10,
+    "successThreshold": 1,
+    "failureThreshold": 3,
+}
+"""The chart's default for `dagsterWebserver.readinessProbe`."""
+
+
+def webserver_container(chart_values: dict[str, Any]) -> dict[str, Any]:
+    """What answers and what is asked in the pods of both webservers: the probe is written as it is."""
+    section = merge({"service": {"port": 80}, "readinessProbe": WEBSERVER_PROBE}, chart_values["dagsterWebserver"])
+    return {
+        "ports": [{"name": "http", "containerPort": section["service"]["port"], "protocol": "TCP"}],
+        "readinessProbe": section["readinessProbe"],
+    }
+
+
 def image_name(deployment: dict[str, Any]) -> str:
     """The image with its tag."""
     return f"{deployment['image']['repository']}:{deployment['image']['tag']}"

@@ -71,3 +71,34 @@ def test_the_rules_ask_for_metrics_that_exist(rules, repository):
 @pytest.mark.parametrize("version", ["1.29", "1.33", "1.37"])
 def test_kubernetes_takes_the_exporter(folder, version):
     kubernetes_validate.validate(yaml.safe_load((folder / "exporter.yaml").read_text()), version, strict=True)
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [
+        {"AWS_ACCESS_KEY_ID": "AKIA", "AWS_SECRET_ACCESS_KEY": "open", "POSTHOG_PROJECT_API_KEY": "phc_x"},
+        {"aws_access_key_id": "AKIA", "aws_secret_access_key": "open", "posthog_project_api_key": "phc_x"},
+        {},
+    ],
+    ids=["our names", "GitLab's names", "a role"],
+)
+def test_the_exporter_has_the_credentials_of_either_secret_and_no_key_of_posthog(folder, tmp_path, secret):
+    program = tmp_path / "snowplow-posthog"
+    program.write_text("#!/bin/sh\nenv\n")
+    program.chmod(0o755)
+    pod = yaml.safe_load((folder / "exporter.yaml").read_text())["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    wanted = {one["name"]: one["valueFrom"]["secretKeyRef"]["key"] for one in container["env"]}
+    given = {name: secret[key] for name, key in wanted.items() if key in secret}
+    printed = subprocess.run(
+        container["command"],
+        env={"PATH": f"{tmp_path}:/usr/bin:/bin", **given},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    ).stdout
+    assert ("AWS_ACCESS_KEY_ID=AKIA\n" in printed) == ("AWS_SECRET_ACCESS_KEY=open\n" in printed) == bool(secret)
+    assert "AWS_ACCESS_KEY_ID=\n" not in printed  # an empty key would hide the role
+    assert "phc_x" not in printed
+    assert all("secretRef" not in one for one in container["envFrom"])

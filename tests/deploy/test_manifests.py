@@ -12,7 +12,14 @@ from dagster._core.run_coordinator import QueuedRunCoordinator
 from dagster._serdes import ConfigurableClassData
 
 from snowplow_posthog_dagster.settings import Environment, Settings, SettingsFile
-from tests.deploy.chart import NAMESPACES, instance_config, namespace_values, values
+from tests.deploy.chart import (
+    NAMESPACES,
+    WEBSERVER_PROBE,
+    instance_config,
+    namespace_values,
+    values,
+    webserver_container,
+)
 
 KUBERNETES = ("1.29", "1.33", "1.37")
 
@@ -101,6 +108,13 @@ def test_one_image_runs_everything(repository):
     images += [deployment["image"] for deployment in chart["dagster-user-deployments"]["deployments"]]
     assert all(image == images[0] for image in images)
     assert images[0]["tag"] != "latest"
+
+
+def test_the_webservers_are_asked_where_they_answer(repository):
+    container = webserver_container(namespace_values(repository, "default"))
+    asked = container["readinessProbe"]
+    assert asked["httpGet"] == {"path": "/server_info", "port": container["ports"][0]["containerPort"]}
+    assert asked == {**WEBSERVER_PROBE, "httpGet": asked["httpGet"]}
 
 
 def roles_of(chart):

@@ -142,3 +142,14 @@ def test_an_endpoint_that_is_not_there_is_said():
     )
     with pytest.raises(StorageUnavailableError, match="EndpointConnectionError"):
         list(Bucket(connect(connection), "bucket").listing(""))
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "words"),
+    [("AWS_PROFILE", "nobody", "AWS profile of AWS_PROFILE"), ("AWS_ENDPOINT_URL_S3", "no url", "AWS_ENDPOINT_URL_S3")],
+)
+def test_what_a_variable_got_wrong_is_named_by_the_variable(monkeypatch, variable, value, words):
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(SettingsError, match=words) as caught:
+        connect(Connection())
+    assert "None" not in str(caught.value)

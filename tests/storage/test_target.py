@@ -153,7 +153,13 @@ def test_a_pause_ends_at_its_time(ground: Ground) -> None:
 
 
 @pytest.mark.parametrize(
-    ("until", "words"), [("tomorrow", "no time"), ("2999-01-01T00:00:00", "no zone"), ("2001-01-01T00:00Z", "passed")]
+    ("until", "words"),
+    [
+        ("tomorrow", "no time"),
+        ("2999-01-01T00:00:00", "no zone"),
+        ("2999-01-01", "write 2999-01-01T00:00:00Z"),
+        ("2001-01-01T00:00Z", "passed"),
+    ],
 )
 def test_a_wrong_end_of_a_pause_is_refused(ground: Ground, until: str, words: str) -> None:
     with pytest.raises(SettingsError, match=words):
