@@ -11,19 +11,20 @@ All of them warn and hold nobody up: only a sum that does not add up blocks (see
 import datetime as dt
 import json
 import statistics
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import dagster as dg
 
 from snowplow_posthog_dagster.assets.metadata import acceptance
-from snowplow_posthog_dagster.loading.day import DayLoad
+from snowplow_posthog_dagster.loading.day import DayLoad, what_is_left
 from snowplow_posthog_dagster.loading.measures import newest_day_file, schema_now
-from snowplow_posthog_dagster.loading.reports import StepReport
+from snowplow_posthog_dagster.loading.reports import HourRow, StepReport, hour_rows
 from snowplow_posthog_dagster.loading.schema_profile import Drift, drift
 from snowplow_posthog_dagster.loading.server_errors import errors_around
 from snowplow_posthog_dagster.settings import ChecksSection
+from snowplow_posthog_dagster.storage.archive import ArchiveObject
 from snowplow_posthog_dagster.storage.state import DayState
 from snowplow_posthog_dagster.storage.target import Pause, current_pause
 from snowplow_posthog_dagster.storage.workspace import Workspace
@@ -62,7 +63,7 @@ class DayFacts(NamedTuple):
     """What the checks look at. `hours` are the hours with files, None when the layout has no hours.
 
     `errors` are the most 5xx answers within the settings' minutes, `usual` the records of the same weekday in earlier
-    weeks, `writer` the writer of this run's log entries, `now` UTC.
+    weeks, `writer` the writer of this run's log entries, `now` UTC, `left` what of the listing is not loaded.
     """
 
     day: dt.date
@@ -73,6 +74,7 @@ class DayFacts(NamedTuple):
     writer: str
     now: dt.datetime
     drift: Drift = Drift()
+    left: str = ""
 
 
 def check_specs(key: dg.AssetKey) -> list[dg.AssetCheckSpec]:
@@ -205,8 +207,9 @@ def _records_present(facts: DayFacts, limits: ChecksSection) -> Verdict:
 def _volume(facts: DayFacts, limits: ChecksSection) -> Verdict:
     records = facts.state.counts().records
     over = facts.now >= dt.datetime.combine(facts.day + dt.timedelta(days=1), dt.time(), dt.UTC)
-    if not over or len(facts.usual) < 2:
+    if not over or facts.left or len(facts.usual) < 2:
         why = "fewer than two earlier weeks are loaded" if over else "the day is not over"
+        why = f"the day is not wholly loaded ({facts.left})" if over and facts.left else why
         return Verdict("volume", True, f"not judged: {why}", {"records": records})
     usual = statistics.median(facts.usual)
     share = records / usual if usual else 1.0
@@ -331,16 +334,29 @@ def _closed_records(workspace: Workspace, days: Iterable[dt.date]) -> Iterator[i
             yield int(json.loads(workspace.bucket.get(newest.key)).get("records", 0))
 
 
-def hours_with_files(state: DayState) -> set[int] | None:
-    """The hours whose files the log knows; None for a layout without hours."""
-    hours = {known.hour for known in state.objects.values()}
-    return None if hours == {None} else {hour for hour in hours if hour is not None}
+def hours_with_files(state: DayState, rows: Iterable[HourRow] = (), *, hourly: bool = True) -> set[int] | None:
+    """The hours with files, by the log and by a listing's rows; None for a layout that is not `hourly`."""
+    if not hourly:
+        return None
+    listed = {int(row.hour) for row in rows if row.listed and row.hour.isdigit()}
+    return listed | {known.hour for known in state.objects.values() if known.hour is not None}
 
 
-def night_facts(load: DayLoad, state: DayState, now: dt.datetime, limits: ChecksSection) -> DayFacts:
+def night_facts(
+    load: DayLoad, state: DayState, listing: Sequence[ArchiveObject], now: dt.datetime, limits: ChecksSection
+) -> DayFacts:
     """What `judge_day` needs outside of a run, which has no server errors of its own."""
-    usual, drifted = usual_records(load.workspace, load.day), schema_drift(load, state, now, limits)
-    return DayFacts(load.day, state, hours_with_files(state), 0, usual, load.writer, now, drifted)
+    return DayFacts(
+        day=load.day,
+        state=state,
+        hours=hours_with_files(state, hour_rows(state, listing), hourly=load.archive.entry_for(load.day).hourly),
+        errors=0,
+        usual=usual_records(load.workspace, load.day),
+        writer=load.writer,
+        now=now,
+        drift=schema_drift(load, state, now, limits),
+        left=what_is_left(state, listing),
+    )
 
 
 def schema_drift(
@@ -364,15 +380,16 @@ def judge_run(load: DayLoad, state: DayState, report: StepReport, limits: Checks
     facts = DayFacts(
         day=load.day,
         state=state,
-        hours=hours_with_files(state),
+        hours=hours_with_files(state, report.hours, hourly=load.archive.entry_for(load.day).hourly),
         errors=errors_around(load.workspace, load.day, state, load.writer, error_window(limits)),
         usual=usual_records(load.workspace, load.day),
         writer=load.writer,
         now=now,
         drift=schema_drift(load, state, now, limits, closed=report.closed),
+        left=report.left,
     )
+    # A narrowed run closes no day, and may meet one of which nothing is left.
+    complete = report.closed or (report.narrowed and bool(state.objects) and not report.left)
     pause = current_pause(load.workspace, now)
-    in_time = judge_completeness(
-        load.day, complete=report.closed, left=report.left, now=now, limits=limits, pause=pause
-    )
+    in_time = judge_completeness(load.day, complete=complete, left=report.left, now=now, limits=limits, pause=pause)
     return [*judge_day(facts, limits), in_time]

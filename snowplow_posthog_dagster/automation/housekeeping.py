@@ -17,7 +17,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from snowplow_posthog_dagster.loading.day import DayLoad
-from snowplow_posthog_dagster.loading.reconcile import agreed
 from snowplow_posthog_dagster.storage.dead_letters import DELIVERY, TRANSFORM, dead_letter_folder
 from snowplow_posthog_dagster.storage.entries import Done, Entry, Purged, Replayed
 from snowplow_posthog_dagster.storage.s3 import Listed
@@ -76,7 +75,7 @@ def keep_house(load: DayLoad, *, dry_run: bool, retention_days: int, now: float 
     entries = load.log.entries()
     state = fold(entries)
     finished = load.is_finished(load.archive.list_day(load.day))
-    if finished and agreed(state):
+    if finished and state.agreed:
         _purge(load, state, report, dry_run=dry_run)
     oldest = moment - retention_days * 86_400
     _purge_dead_letters(load, state, report, oldest=oldest, dry_run=dry_run)

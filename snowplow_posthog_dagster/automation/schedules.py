@@ -28,15 +28,16 @@ from snowplow_posthog_dagster.assets.day_report import DAYS, picture_metadata
 from snowplow_posthog_dagster.assets.graph import Graph
 from snowplow_posthog_dagster.assets.metadata import Metadata
 from snowplow_posthog_dagster.automation.housekeeping import Housekeeping, keep_house, stored_days
-from snowplow_posthog_dagster.automation.night_days import night_days
+from snowplow_posthog_dagster.automation.night_days import night_days, unsettled_days
 from snowplow_posthog_dagster.automation.old_runs import delete_old_runs
 from snowplow_posthog_dagster.errors import SnowplowPostHogError
 from snowplow_posthog_dagster.loading.day import DayLoad, what_is_left, writer_name
 from snowplow_posthog_dagster.loading.load_report import report_of
-from snowplow_posthog_dagster.loading.reconcile import Reconciliation, agreed
+from snowplow_posthog_dagster.loading.reconcile import Reconciliation
 from snowplow_posthog_dagster.loading.setup import archive_of, query_client_of, workspace_of
 from snowplow_posthog_dagster.posthog.query import QueryClient
 from snowplow_posthog_dagster.resources.s3 import SnowplowS3Resource
+from snowplow_posthog_dagster.storage.archive import ArchiveObject
 from snowplow_posthog_dagster.storage.leases import DayLease, holder_of
 from snowplow_posthog_dagster.storage.s3 import Connection
 from snowplow_posthog_dagster.storage.target import current_pause
@@ -115,7 +116,9 @@ class Night:
         report = NightReport()
         settings = self.graph.settings
         workspace, query = workspace_of(settings, self.connection), query_client_of(settings)
-        for day in night_days(settings, workspace, self.now, self._days):
+        days = night_days(settings, workspace, self.now, self._days)
+        older = unsettled_days(settings, workspace, self.now, self._days) if query is not None else []
+        for day in dict.fromkeys([*days, *older]):
             try:
                 report.lines.append(f"{day}: {self._day(workspace, query, day)}")
             except SnowplowPostHogError as error:
@@ -175,12 +178,13 @@ class Night:
             return f"is being worked on by {holder[:8]}, left for the next night"
         load = self._load(workspace, day)
         with self._lease(load):
-            complete, words = self._close(load)
+            listing = load.archive.list_day(day)
+            complete, words = self._close(load, listing)
             if complete and query is not None:
                 words += f", {self._reconcile(load, query)}"
             limits, pause = self.graph.settings.file.checks, current_pause(workspace, self.now)
             in_time = judge_completeness(day, complete=complete, left=words, now=self.now, limits=limits, pause=pause)
-            self._report_checks(load, in_time)
+            self._report_checks(load, listing, in_time)
         return words
 
     @contextlib.contextmanager
@@ -189,9 +193,8 @@ class Night:
         with DayLease(load.workspace, load.day, sender=f"nightly-{load.writer}", who=who):
             yield
 
-    def _close(self, load: DayLoad) -> tuple[bool, str]:
+    def _close(self, load: DayLoad, listing: list[ArchiveObject]) -> tuple[bool, str]:
         """Whether the day is complete now, in words: logs against listing."""
-        listing = load.archive.list_day(load.day)
         if load.is_finished(listing):
             return True, "complete"
         state = load.log.state()
@@ -207,18 +210,18 @@ class Night:
     def _reconcile(self, load: DayLoad, query: QueryClient) -> str:
         """PostHog against the log, once per day: a day that agreed and did not change is not asked for again."""
         state = load.log.state()
-        if agreed(state):
+        if state.agreed:
             return "agreed with PostHog before"
         api_key = self.graph.settings.project_api_key
         report = Reconciliation(load, query, api_key=api_key, wait_seconds=self.config.wait_seconds).run()
         return report.summary()
 
-    def _report_checks(self, load: DayLoad, in_time: Verdict) -> None:
+    def _report_checks(self, load: DayLoad, listing: list[ArchiveObject], in_time: Verdict) -> None:
         state = load.log.state()
         limits = self.graph.settings.file.checks
-        judged = judge_day(night_facts(load, state, self.now, limits), limits)
+        judged = judge_day(night_facts(load, state, listing, self.now, limits), limits)
         key = self.graph.key("posthog_events")
-        # Nobody waits for a day of a backfill by the hour of the day after it.
-        due = [in_time] if (self.now.date() - load.day).days <= self._days else []
+        # Nobody waits for a day of a backfill by the hour of the day after it; that it is complete ends an alert.
+        due = [in_time] if in_time.passed or (self.now.date() - load.day).days <= self._days else []
         for verdict in [*due, *(one for one in judged if one.check in _NIGHT_CHECKS)]:
             self.instance.report_runless_asset_event(check_evaluation(verdict, key, load.day, state))

@@ -75,7 +75,7 @@ def _show(found: Estimate, current: Settings, acknowledged: int) -> None:
     currency = current.file.prices.currency
     rows = [
         ("records", f"{found.records:,}"),
-        ("filtered, dead letters", f"{found.filtered:,}, {found.dead_letters:,}"),
+        ("filtered, dead letters, repeats", f"{found.filtered:,}, {found.dead_letters:,}, {found.repeats:,}"),
         ("billable events, live", f"{found.live_events:,}"),
         ("billable events, historical", f"{found.historical_events:,}"),
         ("price of the events", _money(found.events_cost, currency)),

@@ -8,8 +8,9 @@ from snowplow_posthog_dagster.commands.days import Day, a_day, refuse_other_days
 from snowplow_posthog_dagster.commands.terminal import err, friendly_errors, out, settings
 from snowplow_posthog_dagster.errors import SettingsError
 from snowplow_posthog_dagster.loading.day import DayLoad, writer_name
-from snowplow_posthog_dagster.loading.reconcile import AGREE, WAIT_SECONDS, Reconciliation
+from snowplow_posthog_dagster.loading.reconcile import WAIT_SECONDS, Reconciliation
 from snowplow_posthog_dagster.loading.setup import archive_of, connection_of, query_client_of, workspace_of
+from snowplow_posthog_dagster.storage.state import AGREE
 
 DISAGREES = 1
 

@@ -17,12 +17,13 @@ import orjson
 
 from snowplow_posthog_dagster.errors import ObjectError
 from snowplow_posthog_dagster.loading.sources import Source, source_for
+from snowplow_posthog_dagster.loading.transform import DEFAULT_REPEAT_WINDOW, RepeatWindow
 from snowplow_posthog_dagster.mapping.mapper import Mapper
 from snowplow_posthog_dagster.mapping.outcome import Filtered, Mapped
 from snowplow_posthog_dagster.posthog.batches import MAX_EVENTS, BatchBuilder
 from snowplow_posthog_dagster.posthog.bodies import is_historical
 from snowplow_posthog_dagster.settings import PricesSection
-from snowplow_posthog_dagster.snowplow.record import Rejected
+from snowplow_posthog_dagster.snowplow.record import Record, Rejected
 from snowplow_posthog_dagster.storage.archive import Archive, ArchiveObject
 
 _DAYS_AT_ONCE = 4
@@ -53,6 +54,7 @@ class Read:
     historical: int = 0
     filtered: Counter[str] = field(default_factory=Counter)
     dead_letters: int = 0
+    repeats: int = 0
     batch_bytes: int = 0
     broken: list[str] = field(default_factory=list)
 
@@ -65,6 +67,7 @@ class Read:
         self.historical += other.historical
         self.filtered.update(other.filtered)
         self.dead_letters += other.dead_letters
+        self.repeats += other.repeats
         self.batch_bytes += other.batch_bytes
 
 
@@ -103,6 +106,7 @@ class Estimate:
     historical_events: int
     filtered: int
     dead_letters: int
+    repeats: int
     s3_lists: int
     s3_reads: int
     s3_writes: int
@@ -161,9 +165,12 @@ def read_objects(
 
 
 def _read_object(source: Source, chunks: Iterable[bytes], now_milliseconds: int) -> Read:
-    made, builder = Read(), BatchBuilder()
+    made, builder, repeats = Read(), BatchBuilder(), RepeatWindow(DEFAULT_REPEAT_WINDOW)
     for record in source.records(chunks):
         made.records += 1
+        if isinstance(record, Record) and repeats.seen(record.raw):
+            made.repeats += 1
+            continue
         outcome = record if isinstance(record, Rejected) else source.event(record)
         if isinstance(outcome, Mapped):
             made.events[str(orjson.loads(outcome.event)["event"])] += 1
@@ -237,6 +244,7 @@ def estimate(
         historical_events=old,
         filtered=round(read.filtered.total() * scale),
         dead_letters=round(read.dead_letters * scale),
+        repeats=round(read.repeats * scale),
         s3_lists=lists,
         s3_reads=reads,
         s3_writes=writes,

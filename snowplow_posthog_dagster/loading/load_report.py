@@ -169,6 +169,8 @@ def _row(
 def _fate(counts: Counts, arrived: int | None, *, due: bool) -> Fate:
     """`arrived` is how many files the archive lists, None when it was not asked."""
     settled = counts.objects_done + counts.objects_skipped
+    if arrived is None:  # an archive that was asked lists neither
+        settled += counts.objects_gone + counts.objects_superseded
     files = counts.objects if arrived is None else arrived
     if counts.objects_broken:
         return Fate.BROKEN

@@ -41,7 +41,8 @@ class DayMeasure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `transformed` and `acknowledged` are events ever, `reasons` dead letters ever made, `statuses` answers of PostHog
     by HTTP status; `newest_arrival` is the newest collector time, in milliseconds, of an object of which nothing is
-    left to send; `last_rate` the events per second of the last delivery that sent any; times are UTC text.
+    left to send; `agreed` tells that PostHog agreed and nothing has worked on the day since; `last_rate` the events
+    per second of the last delivery that sent any; times are UTC text.
     """
 
     hours: dict[str, dict[str, int]] = {}
@@ -59,6 +60,7 @@ class DayMeasure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     last_delivery: str = ""
     last_run: str = ""
     reconciled: str = ""
+    agreed: bool = False
     unaccounted: int = 0
 
     @property
@@ -102,6 +104,7 @@ def measured(entries: Sequence[Entry], state: DayState) -> DayMeasure:
         last_delivery=sent[-1].ended if sent else "",
         last_run=state.last_run(),
         reconciled=state.reconciled[-1].result if state.reconciled else "",
+        agreed=state.agreed,
         unaccounted=len(state.problems()),
     )
 

@@ -24,10 +24,10 @@ from snowplow_posthog_dagster.posthog.query import QueryClient, quoted
 from snowplow_posthog_dagster.storage.dead_letters import DELIVERY, counted_letters
 from snowplow_posthog_dagster.storage.entries import Reconciled
 from snowplow_posthog_dagster.storage.samples import read_sample
-from snowplow_posthog_dagster.storage.state import SAMPLES, DayState, ObjectState
+from snowplow_posthog_dagster.storage.state import AGREE, SAMPLES, DayState, ObjectState
 from snowplow_posthog_dagster.storage.workspace import timestamp_text
 
-AGREE, GAP, NOT_CHECKED = "agree", "gap", "not checked"
+GAP, NOT_CHECKED = "gap", "not checked"
 
 WAIT_SECONDS = 300.0
 """How long ingestion may lag before a missing event is a gap; an import of history can be minutes behind."""
@@ -145,8 +145,8 @@ class Reconciliation:
             str(letter.content["uuid"])
             for letter in counted_letters(self._load.workspace, self._load.day, state, stage=DELIVERY)
         }
-        settled = [known for known in state.objects.values() if not (known.deliverable or known.withdrawn)]
-        left = [known for known in state.objects.values() if known.deliverable or known.withdrawn]
+        settled = [known for known in state.objects.values() if not _has_unsent(known)]
+        left = [known for known in state.objects.values() if _has_unsent(known)]
         sample = [sent for sent in self._read(settled) if sent.uuid not in refused]
         return sample, sum(1 for _ in self._read(left))
 
@@ -179,7 +179,7 @@ class Reconciliation:
             hours[sent.timestamp // _HOUR].append(sent)
         self._ask((hours[hour] for hour in sorted(hours)), report)
         pause = _FIRST_PAUSE_SECONDS
-        while not self._unasked and (missing := [sent for sent in sample if sent.uuid not in self._rows]):
+        while not self._unasked and (missing := [sent for sent in sample if self._is_awaited(sent)]):
             left = deadline - self._clock()
             if left <= 0:
                 return
@@ -187,6 +187,15 @@ class Reconciliation:
             pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
             # One query for up to 200 of them: PostHog limits queries by the hour.
             self._ask([missing], report)
+
+    def _is_awaited(self, sent: Sent) -> bool:
+        """Whether PostHog has no row of the event yet, or only those of an earlier mapping of its object."""
+        own = [row.properties for row in self._rows.get(sent.uuid, [])]
+        name, version = "snowplow_object", "snowplow_mapping_version"
+        return all(
+            found.get(name) == sent.properties.get(name) and found.get(version) != sent.properties.get(version)
+            for found in own
+        )
 
     def _ask(self, groups: Iterable[Sequence[Sent]], report: ReconcileReport) -> None:
         for group in groups:
@@ -208,6 +217,9 @@ class Reconciliation:
 
     def _compare(self, sample: Sequence[Sent], report: ReconcileReport) -> list[Sent]:
         missing = []
+        siblings: defaultdict[str, list[Sent]] = defaultdict(list)
+        for sent in sample:
+            siblings[sent.uuid].append(sent)
         for sent in sample:
             rows = self._rows.get(sent.uuid, [])
             if not rows:
@@ -217,7 +229,8 @@ class Reconciliation:
             closest = min((differences(sent, row) for row in rows), key=len)
             if not closest:
                 continue
-            if any(_is_another_record(sent, row) for row in rows):
+            twins = [other for other in siblings[sent.uuid] if other is not sent]
+            if any(_is_another_record(sent, row) or _is_one_of(twins, sent, row) for row in rows):
                 report.other_record += 1
                 continue
             report.differing += 1
@@ -266,10 +279,9 @@ class Reconciliation:
         )
 
 
-def agreed(state: DayState) -> bool:
-    """Whether PostHog agreed with the log, and nothing has worked on the day since."""
-    last = state.reconciled[-1] if state.reconciled else None
-    return last is not None and last.result == AGREE and last.at >= state.last_run()
+def _has_unsent(known: ObjectState) -> bool:
+    """Whether events of it are still to be sent, or never will be: it was skipped or overwritten before."""
+    return bool(known.deliverable) or known.counts().withdrawn > 0
 
 
 def differences(sent: Sent, row: Stored) -> set[str]:
@@ -291,13 +303,18 @@ def _same(value: Any, stored: Any, *, extended: bool) -> bool:
 
 def _is_another_record(sent: Sent, row: Stored) -> bool:
     """Whether the row is the event of another record with the same key: PostHog keeps one of them."""
-    same_key = (sent.event, sent.distinct_id, sent.timestamp // (24 * _HOUR)) == (
-        row.event,
-        row.distinct_id,
-        row.timestamp // (24 * _HOUR),
-    )
     other = row.properties.get("snowplow_object")
-    return same_key and other is not None and other != sent.properties.get("snowplow_object")
+    return _key(sent) == _key(row) and other is not None and other != sent.properties.get("snowplow_object")
+
+
+def _is_one_of(twins: Iterable[Sent], sent: Sent, row: Stored) -> bool:
+    """Whether the row is the event of another record of the same object with the same key, as it was sent."""
+    return any(_key(twin) == _key(sent) and not differences(twin, row) for twin in twins)
+
+
+def _key(event: Sent | Stored) -> tuple[str, str, int]:
+    """What PostHog merges by, beside the uuid."""
+    return event.event, event.distinct_id, event.timestamp // (24 * _HOUR)
 
 
 def _hogql(wanted: Sequence[Sent]) -> str:

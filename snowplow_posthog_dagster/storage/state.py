@@ -150,6 +150,10 @@ class ObjectState:
         )
 
 
+AGREE = "agree"
+"""The result of a `Reconciled` entry that found in PostHog what the log says."""
+
+
 @dataclass(frozen=True)
 class DayState:
     """The state of a day for one target."""
@@ -177,6 +181,12 @@ class DayState:
         """When anything last worked on the day, as UTC text; for people."""
         transformed = [known.done.at for known in self.objects.values() if known.done]
         return max([*transformed, *(entry.ended for entry in self.posted)], default="")
+
+    @property
+    def agreed(self) -> bool:
+        """Whether PostHog agreed with the log, and nothing has worked on the day since."""
+        last = self.reconciled[-1] if self.reconciled else None
+        return last is not None and last.result == AGREE and last.at >= self.last_run()
 
     def problems(self) -> list[str]:
         """The sums that do not add up, object by object."""

@@ -81,7 +81,15 @@ def verdicts(
 ) -> dict[str, Verdict]:
     state = fold(entries)
     errors = most_within(error_times(state), error_window(ChecksSection(**limits)))
-    facts = DayFacts(day, state, hours_with_files(state), errors, list(usual), "w", now)
+    facts = DayFacts(
+        day,
+        state,
+        hours_with_files(state, hourly=all(known.hour is not None for known in state.objects.values())),
+        errors,
+        list(usual),
+        "w",
+        now,
+    )
     return {verdict.check: verdict for verdict in judge_day(facts, ChecksSection(**limits))}
 
 
@@ -261,3 +269,8 @@ def test_every_chapter_of_an_alert_or_a_check_has_its_five_parts(repository):
             assert f"**{part}**" in text, f"{name} has no {part}"
         first = re.search(r"\*\*First command\*\*: (.)", text)
         assert first and first[1] == "`", f"{name} does not begin with a command"
+
+
+def test_a_layout_without_hours_misses_none_on_a_day_without_files_either():
+    assert hours_with_files(fold([]), hourly=False) is None
+    assert hours_with_files(fold([])) == set()

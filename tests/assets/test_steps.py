@@ -67,6 +67,20 @@ def test_a_narrowed_delivery_says_that_a_batch_of_the_rest_is_missing(site: Grou
     assert missing.key in str(evaluation(result, EVENTS).description)
 
 
+def test_a_narrowed_run_finds_no_fault_with_what_it_left_out(site: Ground) -> None:
+    for hour in range(24):
+        site.put("a", lines_of(1), hour=hour)
+    job = build_definitions(site.settings).resolve_implicit_global_asset_job_def()
+    narrowed = {"ops": {name: {"config": {"hours": [4]}} for name in ("posthog_batches", "posthog_events")}}
+    steps = {"partition_key": f"{DAY}", "asset_selection": [BATCHES, EVENTS], "run_config": narrowed}
+    first = job.execute_in_process(**steps)
+    assert evaluation(first, EVENTS, "hours_present").passed, "all 24 hours lie in the archive"
+    assert not evaluation(first, EVENTS, "complete_in_time").passed
+    assert "not wholly loaded" in str(evaluation(first, EVENTS, "volume").description)
+    assert evaluation(materialize(site, BATCHES, EVENTS), EVENTS, "complete_in_time").passed
+    assert evaluation(job.execute_in_process(**steps), EVENTS, "complete_in_time").passed, "nothing is left of the day"
+
+
 def test_events_alone_do_not_send_what_was_overwritten_since(site: Ground) -> None:
     key = site.put("a", [user_line("old"), user_line("old")])
     materialize(site, BATCHES)

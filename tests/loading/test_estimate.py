@@ -21,7 +21,7 @@ from snowplow_posthog_dagster.loading.estimate import (
 from snowplow_posthog_dagster.loading.setup import mapper_of
 from snowplow_posthog_dagster.settings import PricesSection
 from snowplow_posthog_dagster.storage.archive import ArchiveObject
-from tests.ground import DAY, Ground, lines_of
+from tests.ground import DAY, Ground, lines_of, user_line
 
 STRUCT = {"event": "struct", "se_category": "c", "se_action": "add"}
 
@@ -57,6 +57,13 @@ def test_reading_everything_gives_the_numbers_of_the_load(ground: Ground) -> Non
     batches = sum(listed.size for listed in ground.workspace.bucket.listing(ground.workspace.folder("batches")))
     assert found.workspace_bytes == pytest.approx(batches + 2 * 600, rel=0.05)
     assert found.work.sent_bytes == pytest.approx(batches, rel=0.05)
+
+
+def test_exact_copies_cost_nothing(ground: Ground) -> None:
+    line = user_line("u")
+    ground.put("a", [line] * 10)
+    found = estimated(ground, read=10)
+    assert (found.records, sum(found.events.values()), found.repeats) == (10, 1, 9)
 
 
 def test_a_part_is_scaled_by_stored_bytes(ground: Ground) -> None:

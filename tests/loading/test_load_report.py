@@ -55,6 +55,15 @@ def test_without_the_listing_the_log_is_believed(loaded: Ground):
     assert fates(row) == "····█▒X·················"
 
 
+def test_an_overwritten_file_holds_no_hour_open(ground: Ground):
+    ground.put("a", lines_of(3))
+    ground.run()
+    ground.put("a", lines_of(4, page_title="again"))
+    assert ground.run().closed
+    (row,) = report(ground, days=1, last=DAY, listing=False).rows
+    assert fates(row) == "····█···················"
+
+
 def test_hours_that_are_not_due_are_not_missing(loaded: Ground):
     (row,) = report(loaded, NOON, days=1).rows
     assert fates(row) == "····█▒X▒··              ", "until 10: noon less two hours of grace"
