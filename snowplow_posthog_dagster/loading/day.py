@@ -109,15 +109,12 @@ class DayLoad:
     def _note_changes(
         self, listing: Sequence[ArchiveObject], state: DayState, remembered: Mapping[str, Remembered]
     ) -> tuple[DayState, list[str]]:
-        """Log what became of listed objects in the archive; returns the state after it, and warnings.
-
-        A listing that is older than the state would call what another run has loaded meanwhile replaced, so a change
-        counts only by a listing that began after the state was read.
-        """
-        if not changes(state, listing, remembered, self.narrowing.wants):
-            return state, []
-        listed_now = self.archive.list_day(self.day, self.narrowing.hours)
-        found = changes(state, listed_now, remembered, self.narrowing.wants)
+        """Log what became of listed objects in the archive; returns the state after it, and warnings."""
+        # A listing older than the state would call what another run has loaded meanwhile replaced: it is taken again.
+        found = changes(state, listing, remembered, self.narrowing.wants)
+        if found:
+            now = self.archive.list_day(self.day, self.narrowing.hours)
+            found = changes(state, now, remembered, self.narrowing.wants)
         if not found:
             return state, []
         self.log.write(found, writer=f"{self.writer}-changes")
