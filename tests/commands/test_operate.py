@@ -459,7 +459,7 @@ def test_a_range_that_ends_before_it_begins_is_refused(typed: Typed, command: st
     assert "2022-06-06 lies before --from 2022-06-08" in said.output
 
 
-@pytest.mark.parametrize("day", ["1999-03-01", f"{TODAY + dt.timedelta(days=1)}"])
+@pytest.mark.parametrize("day", ["1999-03-01", f"{TODAY + dt.timedelta(days=1)}"], ids=["long ago", "tomorrow"])
 def test_a_day_that_never_existed_gets_no_log(typed: Typed, day: str) -> None:
     for words in (
         ("check", "acknowledge", day, "--reason", "known", "--until", "2999-01-01"),
