@@ -1,5 +1,7 @@
 """The assets on a real S3 and the stand-in, step by step: what a run of one of them notices, and what blocks."""
 
+from typing import Any
+
 import dagster as dg
 import pytest
 
@@ -72,7 +74,7 @@ def test_a_narrowed_run_finds_no_fault_with_what_it_left_out(site: Ground) -> No
         site.put("a", lines_of(1), hour=hour)
     job = build_definitions(site.settings).resolve_implicit_global_asset_job_def()
     narrowed = {"ops": {name: {"config": {"hours": [4]}} for name in ("posthog_batches", "posthog_events")}}
-    steps = {"partition_key": f"{DAY}", "asset_selection": [BATCHES, EVENTS], "run_config": narrowed}
+    steps: dict[str, Any] = {"partition_key": f"{DAY}", "asset_selection": [BATCHES, EVENTS], "run_config": narrowed}
     first = job.execute_in_process(**steps)
     assert evaluation(first, EVENTS, "hours_present").passed, "all 24 hours lie in the archive"
     assert not evaluation(first, EVENTS, "complete_in_time").passed
