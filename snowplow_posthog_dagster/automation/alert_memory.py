@@ -51,6 +51,8 @@ class OpenAlert:
     """Of a backfill: what has to succeed before it is over."""
     ended: bool = False
     """Whether the end of a backfill was told, after a first message with fewer days; it is the last word."""
+    passes: bool = False
+    """Of a check of the target: whether its newest evaluation passed, which may be too early for an end."""
 
 
 @dataclass

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import dagster as dg
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
 from snowplow_posthog_dagster.assets.graph import Graph
 from snowplow_posthog_dagster.automation.alert_memory import AlertMemory, OpenAlert
@@ -15,6 +16,9 @@ from snowplow_posthog_dagster.automation.alert_words import days, escaped, messa
 from snowplow_posthog_dagster.automation.failures import channels_of
 
 _EVALUATIONS = 500
+_TOLD_SECONDS = 86_400.0
+_JUDGED = {AssetCheckExecutionRecordStatus.SUCCEEDED, AssetCheckExecutionRecordStatus.FAILED}
+"""A run writes two rows of a check, the first when it is planned; those of a large backfill would fill the limit."""
 _OF_THE_TARGET = {"posthog_errors"}
 
 # The first thing to do, short enough for a message at night; the runbook's chapter has the rest.
@@ -69,7 +73,7 @@ def _watched(context: dg.SensorEvaluationContext, graph: Graph) -> Iterator[tupl
 
 
 def _evaluations(instance: dg.DagsterInstance, key: dg.AssetCheckKey, after: int) -> Iterator[Evaluation]:
-    for record in instance.event_log_storage.get_asset_check_execution_history(key, limit=_EVALUATIONS):
+    for record in instance.event_log_storage.get_asset_check_execution_history(key, _EVALUATIONS, status=_JUDGED):
         event = record.event.dagster_event if record.event else None
         if record.id <= after or event is None:
             continue
@@ -87,13 +91,16 @@ def _tell_once(
 ) -> int:
     """The same for a check that speaks of the target and not of a day: one message, however many days meet it.
 
-    It is over when a run passes and the window of its errors has gone by: a run a moment later may know less.
+    It is over when the newest run passed and the window of the errors has gone by: a run a moment later may know less.
+    Errors a day after the last ones are told as new ones.
     """
     section, asset = graph.settings.file.alerts, key.asset_key.to_user_string()
     name = f"check|{asset}|{key.name}|"
     known = memory.open.get(name)
     bad = [one for one in new if not (one.passed or one.accepted)]
-    if bad and known:
+    if known and new:
+        known.passes = new[-1].passed
+    if bad and known and now - known.last_failed < _TOLD_SECONDS:
         known.last_failed = now
     elif bad:
         headline = f":large_yellow_circle: check *{key.name}* of {asset} fails for {days([bad[-1].partition])}"
@@ -102,7 +109,7 @@ def _tell_once(
         memory.say(channels, text, now=now, fallback=section.default_channel)
         memory.open[name] = OpenAlert("check", asset, [bad[-1].partition], channels, now, now, check=key.name)
         return 1
-    elif new and known and now - known.last_failed >= graph.settings.file.checks.server_error_minutes * 60:
+    elif known and known.passes and now - known.last_failed >= graph.settings.file.checks.server_error_minutes * 60:
         text = f":large_green_circle: check *{key.name}* of {asset} passes again for {days(known.partitions)}"
         memory.say(channels, text, now=now, fallback=section.default_channel)
         del memory.open[name]

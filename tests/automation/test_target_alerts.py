@@ -87,3 +87,18 @@ def test_five_quiet_minutes_end_it_and_the_next_time_is_told_again(desk: Desk):
 def test_a_run_that_met_few_is_not_told(desk: Desk):
     desk.run("2022-01-03", errors=2)
     assert desk.watch() == []
+
+
+def test_it_ends_by_itself_when_the_last_run_of_all_passed_too_early_for_an_end(desk: Desk):
+    desk.run("2022-01-03", errors=3)
+    desk.watch()
+    desk.run("2022-01-04", errors=0)
+    assert len(desk.watch(later=120)) == 1
+    assert "passes again for 2022-01-03" in desk.watch(later=400)[-1]
+
+
+def test_errors_of_another_day_are_told_though_nothing_passed_in_between(desk: Desk):
+    desk.run("2022-01-03", errors=3)
+    desk.watch()
+    desk.run("2022-02-03", errors=9)
+    assert "fails for 2022-02-03" in desk.watch(later=30 * 86_400)[-1]
