@@ -136,7 +136,8 @@ class AutomationSection(Section):
     """The sensor for new files, and what starts with the code location.
 
     `min_minutes_between_runs` is counted per day from start to start; 0 starts a run as soon as a file is seen. The
-    past `night_days` are looked at by the schedule of late files, which asks for runs, and by the nightly job after it.
+    past `night_days` are looked at by the schedule of late files, which asks for runs, and by the nightly job after it;
+    the job also takes 40 older days that PostHog has not agreed on yet, others every night.
     """
 
     look_back_days: int = Field(5, ge=0, le=60)

@@ -250,7 +250,7 @@ class Reconciliation:
         if missing:
             absent = {sent.uuid for sent in missing}
             present = [sent for sent in sample if sent.uuid not in absent]
-            causes.append(likely_cause(missing, present, self._evidence()))
+            causes.append(self._cause(missing, present))
         if report.differing:
             names = ", ".join(name for name, _ in report.fields.most_common(5))
             causes.append(f"other content than was sent ({names}): a transformation of the project, or another writer")
@@ -265,6 +265,13 @@ class Reconciliation:
             report.result = GAP
         elif report.sampled and not report.not_checked:
             report.result = AGREE
+
+    def _cause(self, missing: list[Sent], present: list[Sent]) -> str:
+        """The likely cause; a gap is told without one too, when the project cannot be asked any more."""
+        try:
+            return likely_cause(missing, present, self._evidence())
+        except CaptureUnavailableError as error:
+            return f"unknown: the project could not be asked for it: {error}"
 
     def _evidence(self) -> Evidence:
         """What else the project tells: whose key it has, and whether anything recent arrives at all."""

@@ -213,9 +213,10 @@ def _is_entity(path: str) -> bool:
 
 
 def _gone(today: SchemaProfile, earlier: Sequence[SchemaProfile], usual_share: float) -> list[str]:
-    found = []
-    for path in earlier[0].types:
-        shares = [one.seen(path) / one.events for one in earlier if one.events]
+    found: list[str] = []
+    filled = [one for one in earlier if one.events]  # a day without events says nothing of what is usual
+    for path in filled[0].types if filled else ():
+        shares = [one.seen(path) / one.events for one in filled]
         parent = path.partition(".")[0] if path.startswith(_ENTITIES) else path
         if path not in today.types and (path == parent or parent in today.types):
             usual = min(shares)

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from snowplow_posthog_dagster.errors import CaptureUnavailableError
 from snowplow_posthog_dagster.loading.causes import Evidence, Sent, likely_cause
 from snowplow_posthog_dagster.loading.reconcile import ReconcileReport, Reconciliation, Stored, differences
 from snowplow_posthog_dagster.loading.remap import plan, remap
@@ -224,6 +225,20 @@ def test_a_query_api_that_refuses_leaves_the_day_not_checked(ground: Ground) -> 
     report = Reconciliation(ground.load(), query, api_key="phc_sandbox", wait_seconds=60).run()
     assert (report.result, report.missing, report.not_checked) == ("not checked", 0, 2)
     assert "429" in report.cause and set(waits) == {7.0}
+
+
+def test_a_gap_is_told_without_its_cause_when_the_project_cannot_be_asked_for_it(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ground.posthog.set_projects([project(drop_events_older_than_seconds=86_400 * 30)])
+    ground.put("a", lines_of(2))
+    ground.run()
+    refused = CaptureUnavailableError("PostHog answered 429")
+    monkeypatch.setattr(QueryClient, "project", lambda self: (_ for _ in ()).throw(refused))
+    report = reconcile(ground)
+    assert (report.result, report.missing) == ("gap", 2)
+    assert "could not be asked for it: PostHog answered 429" in report.cause
+    assert ground.state().reconciled[-1].result == "gap"
 
 
 def test_a_day_without_a_sample_is_not_checked(ground: Ground) -> None:

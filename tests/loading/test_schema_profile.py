@@ -75,6 +75,7 @@ def test_a_property_that_every_day_had_and_no_event_has_now_is_gone_when_the_day
     assert drifted(today, usual, usual, over=False).gone == []
     assert drifted(today, usual, [event()] * 40).gone == [], "a day without it came before"
     assert drifted([event()] * 9, usual, usual).gone == [], "too few events to say"
+    assert drifted(today, [], usual, usual).gone == ["plan (in 100% of the events before)"], "no event the day before"
 
 
 def test_fields_of_an_entity_that_is_gone_are_not_listed_one_by_one():
