@@ -259,6 +259,7 @@ def test_many_runs_of_such_a_partition_elsewhere_hide_no_run_of_ours(world, toda
 
 @pytest.mark.slow
 def test_a_broken_object_is_tried_again_when_its_time_has_come(world, today):
+    world.with_automation(look_back_hours_per_tick=240)  # all at once: by turns, this hour's comes later in the day
     world.put(world.now, f"{STREAM}-1.gz")
     world.put(world.now, f"{STREAM}-broken.gz", b"\x1f\x8b\x08\x00 this is no gzip")
     assert world.run(today)
