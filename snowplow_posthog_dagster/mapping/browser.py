@@ -3,8 +3,9 @@
 Four sources, the better one first, and the next one only for what is still missing:
 
 1. the YAUAA enrichment, 2. the ua_parser enrichment, 3. the deprecated columns br_*, os_*, dvce_* (user-agent-utils),
-4. the user agent itself, read by the ua-parser library. The last one takes 20 us, so its answers are kept for 4,096
-user agents; where an enrichment has found browser and system it is never asked.
+4. the user agent itself, read by the ua-parser library. The last one takes 20 us (with its compiled expressions, 1.1 ms
+without), so its answers are kept for 4,096 user agents; where an enrichment has found browser and system it is never
+asked.
 
 An app has a system and a device but no browser: its user agent is that of its HTTP library. With mobile_context, from
 which app.py has set them, nothing here is asked; without it, system and device are taken from here and the browser not.

@@ -158,6 +158,12 @@ def test_what_only_says_that_there_is_some_device_is_no_device(name):
     assert properties(derived=[ua_parser(deviceFamily="Samsung SM-A515F")])["$device"] == "Samsung SM-A515F"
 
 
+def test_a_user_agent_that_names_a_device_without_a_name_is_read():
+    # ua-parser in pure Python raises an error here, which would break the whole object.
+    found = browser(useragent="Mozilla/5.0 (Linux; Android 4.0; wetab Build/X) AppleWebKit/534 Safari/534")
+    assert (found["browser"], found["os"]) == ("Android Mobile", "Android")
+
+
 def test_parsing_user_agents_can_be_turned_off():
     assert "$browser" not in properties({"properties": {"parse_user_agent": False}}, useragent=IPHONE)
 
