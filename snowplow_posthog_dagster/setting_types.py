@@ -15,6 +15,7 @@ import yaml
 from pydantic import AfterValidator, BeforeValidator, SecretStr, ValidationError
 
 from snowplow_posthog_dagster.errors import SettingsError
+from snowplow_posthog_dagster.storage.workspace import TARGET_NAME, TARGET_NAME_WORDS
 
 ASSETS = ("snowplow_manifest", "posthog_batches", "posthog_events")
 """The assets that a run materializes."""
@@ -67,6 +68,13 @@ def _bucket(name: str | None) -> str | None:
     return name
 
 
+def _target(name: str) -> str:
+    """The name of a target; Dagster makes names of it when it loads, and a run would be the first to refuse it."""
+    if not TARGET_NAME.fullmatch(name):
+        raise ValueError(f"{name!r} {TARGET_NAME_WORDS}")
+    return name
+
+
 def _cron(text: str) -> str:
     fields = text.split()
     if not (text.startswith("@") or (len(fields) == 5 and all(map(_in_range, fields, _CRON_RANGES)))):
@@ -93,7 +101,7 @@ def _check(name: str) -> str:
 
 
 Text = Annotated[str | None, BeforeValidator(no_blank)]
-Target = Annotated[str, BeforeValidator(lambda value: no_blank(value) or "default")]
+Target = Annotated[str, AfterValidator(_target), BeforeValidator(lambda value: no_blank(value) or "default")]
 Flag = Annotated[bool, BeforeValidator(lambda value: no_blank(value) or False)]
 BucketName = Annotated[str | None, AfterValidator(_bucket), BeforeValidator(no_blank)]
 Cron = Annotated[str, AfterValidator(_cron)]

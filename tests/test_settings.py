@@ -38,6 +38,8 @@ def test_nothing_is_needed_to_load() -> None:
     [
         ("POSTHOG_BACKFILL_START_DATE", "06/06/2022", "POSTHOG_BACKFILL_START_DATE"),
         ("POSTHOG_BACKFILL_END_DATE", "soon", "POSTHOG_BACKFILL_END_DATE"),
+        ("POSTHOG_TARGET", "eu.prod", "POSTHOG_TARGET.*'eu.prod' must be 1 to 63 of a-z"),
+        ("POSTHOG_TARGET", "Production", "POSTHOG_TARGET.*'Production' must be"),
     ],
 )
 def test_a_wrong_shape_is_one_line_with_the_variables_name(
