@@ -110,7 +110,7 @@ def connect(connection: Connection) -> Any:
         name = repr(connection.profile) if connection.profile else "of AWS_PROFILE"
         raise SettingsError(f"AWS profile {name} does not exist: {error}") from None
     except InvalidRegionError as error:
-        raise SettingsError(f"set AWS_REGION, or `region` in the section `s3`, to the buckets' region: {error}") from None
+        raise SettingsError(f"set AWS_REGION, or `s3.region` in the file, to the bucket's: {error}") from None
     except ValueError as error:
         name = (
             repr(connection.endpoint_url) if connection.endpoint_url else "of AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL"

@@ -158,7 +158,7 @@ def test_an_endpoint_that_is_not_there_is_said():
     [
         ("AWS_PROFILE", "nobody", "AWS profile of AWS_PROFILE"),
         ("AWS_ENDPOINT_URL_S3", "no url", "AWS_ENDPOINT_URL_S3"),
-        ("AWS_REGION", "eu central", "set AWS_REGION, or `region`.*'eu central'"),
+        ("AWS_REGION", "eu central", "set AWS_REGION, or `s3.region`.*'eu central'"),
     ],
 )
 def test_what_a_variable_got_wrong_is_named_by_the_variable(monkeypatch, variable, value, words):
