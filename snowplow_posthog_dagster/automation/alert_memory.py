@@ -53,6 +53,8 @@ class OpenAlert:
     """Whether the end of a backfill was told, after a first message with fewer days; it is the last word."""
     passes: bool = False
     """Of a check of the target: whether its newest evaluation passed, which may be too early for an end."""
+    job: str = ""
+    """Of a step that makes no asset, such as the night's: the job that has to succeed."""
 
 
 @dataclass

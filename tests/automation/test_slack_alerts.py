@@ -120,6 +120,35 @@ def test_a_success_of_another_day_is_no_recovery(desk):
     assert len(desk.slack.texts()) == 1
 
 
+def nightly(desk, error: Exception | None = None) -> None:
+    """A run of a job that makes no asset."""
+
+    @dg.op
+    def reconcile_and_tidy() -> None:
+        if error:
+            raise error
+
+    @dg.job
+    def nightly_job() -> None:
+        reconcile_and_tidy()
+
+    result = nightly_job.execute_in_process(instance=desk.instance, raise_on_error=False)
+    if not result.success:
+        desk.see(result.dagster_run, result.get_run_failure_event())
+
+
+def test_a_job_that_makes_no_asset_recovers_when_it_succeeds(desk):
+    nightly(desk)
+    nightly(desk, ValueError("S3 was away"))
+    assert "S3 was away" in desk.slack.texts("#data-alerts")[-1]
+    assert desk.watch().startswith("1 alerts open")
+    nightly(desk)
+    assert desk.watch().startswith("0 alerts open")
+    assert "*reconcile_and_tidy* recovered: no partition" in desk.slack.texts("#data-alerts")[-1]
+    nightly(desk, ValueError("another night"))
+    assert "times by now" not in desk.slack.texts()[-1], "the night in March is over"
+
+
 def test_a_threshold_counts_failures_in_a_row_of_different_days(desk):
     desk.alerts["thresholds"] = {"posthog_events": 3}
     desk.errors["posthog_events"] = ValueError("broken")
