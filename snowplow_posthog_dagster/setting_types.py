@@ -53,6 +53,13 @@ def no_blank(value: Any) -> Any:
     return value or None
 
 
+def strip_aws_variables() -> None:
+    """The same for the variables that boto3 reads by itself: a Secret made of `echo KEY` ends in a newline."""
+    for name, value in os.environ.items():
+        if name.startswith("AWS_") and value != value.strip():
+            os.environ[name] = value.strip()
+
+
 def _without_password(address: str | None) -> str | None:
     if address and "@" in urllib.parse.urlsplit(address).netloc:
         raise ValueError(

@@ -1,6 +1,7 @@
 """Settings: a wrong shape is one line that names the variable; a missing value is found when it is used."""
 
 import datetime as dt
+import os
 from pathlib import Path
 from typing import get_args
 
@@ -80,6 +81,41 @@ def test_blanks_and_newlines_around_secrets_are_taken_off(monkeypatch: pytest.Mo
     assert load().environment.posthog_project_id is None
 
 
+def test_blanks_and_newlines_around_what_boto3_reads_are_taken_off_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AK\n")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", " SK ")
+    load()
+    assert (os.environ["AWS_ACCESS_KEY_ID"], os.environ["AWS_SECRET_ACCESS_KEY"]) == ("AK", "SK")
+
+
+@pytest.mark.parametrize("place", ["s3://archive/output", "s3://archive/output/posthog/", "s3://archive/old/enriched"])
+def test_a_workspace_in_the_archive_is_refused_because_nothing_is_ever_written_there(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, place: str
+) -> None:
+    file = tmp_path / "settings.yaml"
+    file.write_text(
+        "archive:\n- {prefix: output/, from: 2022-01-01}\n"
+        "- {prefix: '', until: 2021-12-31, layout: 'old/enriched/{yyyy}/{MM}/{dd}/{HH}/'}\n"
+    )
+    monkeypatch.setenv("SNOWPLOW_POSTHOG_SETTINGS", str(file))
+    monkeypatch.setenv("SNOWPLOW_POSTHOG_WORKSPACE", place)
+    assert load().workspace_place[0] == "archive", "another bucket of that name is nobody's archive"
+    monkeypatch.setenv("AWS_S3_SNOWPLOW_BUCKET", "archive")
+    with pytest.raises(SettingsError, match="SNOWPLOW_POSTHOG_WORKSPACE lies in the archive"):
+        _ = load().workspace_place
+
+
+@pytest.mark.parametrize(
+    ("place", "prefix"), [("s3://archive", ""), ("s3://archive/output-posthog", "output-posthog/")]
+)
+def test_a_workspace_beside_the_archive_may_be_in_its_bucket(
+    monkeypatch: pytest.MonkeyPatch, place: str, prefix: str
+) -> None:
+    monkeypatch.setenv("AWS_S3_SNOWPLOW_BUCKET", "archive")
+    monkeypatch.setenv("SNOWPLOW_POSTHOG_WORKSPACE", place)
+    assert load().workspace_place == ("archive", prefix)
+
+
 def test_the_workspace_is_a_bucket_and_a_prefix(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SNOWPLOW_POSTHOG_WORKSPACE", "s3://bucket/a/b/")
     assert load().workspace_place == ("bucket", "a/b/")
@@ -122,8 +158,9 @@ def test_the_expected_project_must_match(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_posthog_cloud_is_paced_and_a_host_of_ones_own_is_not(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("POSTHOG_HOST", "https://eu.i.posthog.com")
     assert load().events_per_second == CLOUD_EVENTS_PER_SECOND
-    monkeypatch.setenv("POSTHOG_HOST", "https://posthog.example.com:8000")
-    assert load().events_per_second is None
+    for own in ("https://posthog.example.com:8000", "https://my-posthog.com"):
+        monkeypatch.setenv("POSTHOG_HOST", own)
+        assert load().events_per_second is None
     file = tmp_path / "settings.yaml"
     file.write_text("delivery: {events_per_second: 500}")
     monkeypatch.setenv("SNOWPLOW_POSTHOG_SETTINGS", str(file))
