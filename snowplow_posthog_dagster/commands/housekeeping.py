@@ -41,7 +41,8 @@ def housekeeping(
                     table.add_row(f"{day}", found.summary())
     if table.row_count:
         out.print(table)
-    runs = _old_runs(current, dry_run=not yes)
+    with friendly_errors():
+        runs = _old_runs(current, dry_run=not yes)
     out.print(f"{'Deleted' if yes else 'Would delete'} {sums.summary()}, and {runs:,} old runs of the sensor.")
 
 
