@@ -153,7 +153,7 @@ class AutomationSection(Section):
 class AlertsSection(Section):
     """Who is told what in Slack: `channels` by the owners of assets, `thresholds` (failures in a row) by assets."""
 
-    channels: dict[str, str] = Field(default_factory=dict)
+    channels: dict[kinds.Owner, str] = Field(default_factory=dict)
     default_channel: str = "#data-alerts"
     threshold: int = Field(1, ge=1)
     thresholds: dict[str, int] = Field(default_factory=dict)

@@ -181,7 +181,11 @@ def test_encryption_reaches_every_put(monkeypatch: pytest.MonkeyPatch, tmp_path:
         ("delivery: {max_connections: many}", "delivery.max_connections"),
         ("archive: [{prefix: a/, from: 2022-01-01}, {prefix: b/, from: 2023-01-01}]", "overlap"),
         ("archive: [{prefix: a/, until: 2022-01-01}, {prefix: b/, from: 2023-01-01}]", "nothing holds the days"),
-        ("a: [", "not YAML"),
+        ("a: [", "not YAML: line 1: "),
+        ("delivery:\n\tproduction: true", "not YAML: line 2: "),
+        ("delivery: {production: true}\ndelivery: {max_connections: 3}", "'delivery' stands there twice"),
+        ("mapping:\n  privacy: {preset: strict}\n  privacy: {drop: [user_id]}", "'privacy' stands there twice"),
+        ("alerts: {channels: {data: '#data'}}", "alerts.channels.data.*'data' is no owner"),
     ],
 )
 def test_a_wrong_settings_file_is_named_with_the_place(tmp_path: Path, content: str, words: str) -> None:
@@ -201,6 +205,20 @@ def test_a_proxy_with_a_password_is_refused_without_showing_it(tmp_path: Path, s
     assert "sesame" not in str(caught.value)
     file.write_text(f"{section}: {{proxy: 'http://proxy.example:3128'}}")
     load_file(str(file))
+
+
+@pytest.mark.parametrize("section", ["s3", "delivery"])
+@pytest.mark.parametrize(
+    ("address", "words"), [("proxy.example:3128", "http://host:port"), ("anna:open-sesame@proxy:3128", "no place here")]
+)
+def test_a_proxy_without_its_scheme_is_refused_and_hides_no_password(
+    tmp_path: Path, section: str, address: str, words: str
+) -> None:
+    file = tmp_path / "settings.yaml"
+    file.write_text(f"{section}: {{proxy: '{address}'}}")
+    with pytest.raises(SettingsError, match=f"{section}.proxy: .*{words}") as caught:
+        load_file(str(file))
+    assert "sesame" not in str(caught.value)
 
 
 def test_a_settings_file_that_is_not_there_is_named() -> None:

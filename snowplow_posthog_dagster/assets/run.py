@@ -83,13 +83,16 @@ class ProgressLog:
 
 
 def log_metrics(settings: Settings, load: DayLoad, context: dg.AssetExecutionContext) -> None:
-    """One JSON line of metrics about the day, if `metrics.log` asks for it."""
+    """One JSON line of metrics about the day, if `metrics.log` asks for it; no load fails for want of it."""
     where = settings.file.metrics.log
     if where is None:
         return
     _, entries = load.log.snapshot()
     measure = measured(entries, fold(entries))
-    log_day(where, load.workspace, load.day, measure, step=context.asset_key.path[-1], run=context.run.run_id)
+    try:
+        log_day(where, load.workspace, load.day, measure, step=context.asset_key.path[-1], run=context.run.run_id)
+    except OSError as error:
+        context.log.warning(f"metrics.log {where} cannot be written: {error.strerror or error}")
 
 
 def day_of(context: dg.AssetExecutionContext) -> dt.date:

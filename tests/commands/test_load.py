@@ -83,3 +83,12 @@ def test_a_home_that_dagster_does_not_take_is_said_in_one_line(
     said = typed(*command)
     assert said.exit_code == 1
     assert "SettingsError: DAGSTER_HOME: " in said.output and "Traceback" not in said.output
+
+
+def test_a_file_of_metrics_that_cannot_be_written_holds_no_load_up(typed: Typed, tmp_path: Path) -> None:
+    (tmp_path / "settings.yaml").write_text("metrics: {log: /nowhere/metrics.jsonl}")
+    typed.ground.environment = {"SNOWPLOW_POSTHOG_SETTINGS": "settings.yaml"}
+    typed.ground.put("a", lines_of(3))
+    said = typed("load", f"{DAY}")
+    assert said.exit_code == 0, said.output
+    assert "mapped = 3 acknowledged" in said.output
