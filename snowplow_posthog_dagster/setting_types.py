@@ -59,6 +59,12 @@ def strip_aws_variables() -> None:
             os.environ[name] = value.strip()
 
 
+def _token(token: SecretStr | None) -> SecretStr | None:
+    if token and not all(one.isprintable() and not one.isspace() for one in token.get_secret_value()):
+        raise ValueError("holds a blank or a line break; HTTP libraries show such a header in their errors")
+    return token
+
+
 def _proxy(address: str | None) -> str | None:
     if address is None:
         return None
@@ -118,6 +124,8 @@ Cron = Annotated[str, AfterValidator(_cron)]
 Owner = Annotated[str, AfterValidator(_owner)]
 CheckName = Annotated[str, AfterValidator(_check)]
 Secret = Annotated[SecretStr | None, BeforeValidator(no_blank)]
+Token = Annotated[SecretStr | None, AfterValidator(_token), BeforeValidator(no_blank)]
+"""A secret that stands in a header."""
 Date = Annotated[dt.date | None, BeforeValidator(no_blank)]
 ProxyAddress = Annotated[str | None, AfterValidator(_proxy)]
 """`http://host:port` of a proxy, without credentials."""

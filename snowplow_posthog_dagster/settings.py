@@ -40,13 +40,13 @@ class Environment(BaseSettings):
     snowplow_posthog_privacy_secret: kinds.Secret = None
     posthog_host: kinds.Text = None
     posthog_project_api_key: kinds.Secret = None
-    posthog_personal_api_key: kinds.Secret = None
+    posthog_personal_api_key: kinds.Token = None
     posthog_project_id: kinds.Text = None
     posthog_expected_project: kinds.Text = None
     posthog_target: kinds.Target = "default"
     posthog_backfill_start_date: kinds.Date = None
     posthog_backfill_end_date: kinds.Date = None
-    slack_bot_token: kinds.Secret = None
+    slack_bot_token: kinds.Token = None
     snowplow_posthog_start_automation: kinds.Flag = False
 
     @model_validator(mode="after")

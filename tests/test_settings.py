@@ -81,6 +81,14 @@ def test_blanks_and_newlines_around_secrets_are_taken_off(monkeypatch: pytest.Mo
     assert load().environment.posthog_project_id is None
 
 
+@pytest.mark.parametrize("name", ["SLACK_BOT_TOKEN", "POSTHOG_PERSONAL_API_KEY"])
+def test_a_token_that_makes_no_header_is_refused_without_showing_it(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name, "open\nsesame")
+    with pytest.raises(SettingsError, match=f"{name}: .* holds a blank or a line break") as caught:
+        load()
+    assert "sesame" not in str(caught.value)
+
+
 def test_blanks_and_newlines_around_what_boto3_reads_are_taken_off_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AK\n")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", " SK ")
