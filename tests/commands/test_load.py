@@ -1,6 +1,7 @@
 """`load` and `backfill` as they are typed: the days that exist, and a failure in its own words."""
 
 import datetime as dt
+import socket
 from pathlib import Path
 
 import pytest
@@ -92,3 +93,12 @@ def test_a_file_of_metrics_that_cannot_be_written_holds_no_load_up(typed: Typed,
     said = typed("load", f"{DAY}")
     assert said.exit_code == 0, said.output
     assert "mapped = 3 acknowledged" in said.output
+
+
+def test_the_sandboxs_ui_says_that_its_port_is_taken_and_starts_nothing(typed: Typed, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        said = typed("dev", "--port", str(port), "--folder", str(tmp_path / "sandbox"))
+    assert said.exit_code == 1
+    assert f"port {port} is taken" in said.output and f"--port {port + 1}" in said.output
+    assert not (tmp_path / "sandbox").exists()
