@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from snowplow_posthog_dagster.definitions import build_definitions
-from snowplow_posthog_dagster.settings import Environment, Settings, SettingsFile
+from snowplow_posthog_dagster.settings import Environment, Settings, SettingsFile, load_file
 
 
 @pytest.fixture(scope="module")
@@ -36,3 +36,9 @@ def test_everything_that_ships_stopped_is_started(page: str, testing: dg.Definit
     (step,) = re.findall(r"^\*\*9\..*?(?=^\*\*10\.)", page, re.DOTALL | re.MULTILINE)
     assert len(stopped) == 3
     assert [name for name in stopped if f"`{name}`" not in step] == []
+
+
+def test_it_says_how_alerts_are_switched_on_and_where(page: str, repository: Path) -> None:
+    (step,) = re.findall(r"^\*\*10\..*?(?=^\*\*11\.)", page, re.DOTALL | re.MULTILINE)
+    assert all(f"`{name}`" in step for name in ("SLACK_BOT_TOKEN", "alerts", "alerts.outside_production: true"))
+    assert load_file(repository / "examples" / "gitlab.yaml").alerts.webserver_url
