@@ -146,12 +146,32 @@ def test_hosts_are_normalised(monkeypatch: pytest.MonkeyPatch, host: str, normal
     assert load().host == normal
 
 
-@pytest.mark.parametrize("host", ["ftp://x", "https://", "https://user:secret@x.example"])
+@pytest.mark.parametrize(
+    "host",
+    [
+        "ftp://x",
+        "https://",
+        "https://x.example:80a",
+        "https://x.example:99999",
+        "https://[::1",
+        "https://x example",
+        "https://user:secret@x.example",
+        "https://user:secret@x.example/?a=b",
+        "https://user:secret@[::1",
+    ],
+)
 def test_what_is_no_host_is_refused_without_showing_a_password(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
     monkeypatch.setenv("POSTHOG_HOST", host)
-    with pytest.raises(SettingsError) as caught:
+    with pytest.raises(SettingsError, match="POSTHOG_HOST") as caught:
         _ = load().host
     assert "secret" not in str(caught.value)
+    shown = {key: spec.description for one in build_definitions(load()).assets or [] for key, spec in specs_of(one)}
+    assert "Project <POSTHOG_PROJECT_ID> on <POSTHOG_HOST>" in str(shown[dg.AssetKey("posthog")])
+
+
+def specs_of(one: object) -> list[tuple[dg.AssetKey, dg.AssetSpec]]:
+    specs = [one] if isinstance(one, dg.AssetSpec) else list(getattr(one, "specs", []))
+    return [(spec.key, spec) for spec in specs]
 
 
 def test_the_expected_project_must_match(monkeypatch: pytest.MonkeyPatch) -> None:
