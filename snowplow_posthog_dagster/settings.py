@@ -26,7 +26,6 @@ from snowplow_posthog_dagster.storage.target import TargetIdentity, key_fingerpr
 CLOUD_EVENTS_PER_SECOND = 2_000
 """PostHog asks importers to stay "below a few thousand events per second across all workers"."""
 
-_CLOUD_HOSTS = ("posthog.com",)
 _FIRST_DAY = dt.date(2019, 1, 1)  # as the partitions have it, which know Dagster
 
 
@@ -41,13 +40,13 @@ class Environment(BaseSettings):
     snowplow_posthog_privacy_secret: kinds.Secret = None
     posthog_host: kinds.Text = None
     posthog_project_api_key: kinds.Secret = None
-    posthog_personal_api_key: kinds.Secret = None
+    posthog_personal_api_key: kinds.Token = None
     posthog_project_id: kinds.Text = None
     posthog_expected_project: kinds.Text = None
     posthog_target: kinds.Target = "default"
     posthog_backfill_start_date: kinds.Date = None
     posthog_backfill_end_date: kinds.Date = None
-    slack_bot_token: kinds.Secret = None
+    slack_bot_token: kinds.Token = None
     snowplow_posthog_start_automation: kinds.Flag = False
 
     @model_validator(mode="after")
@@ -154,7 +153,7 @@ class AutomationSection(Section):
 class AlertsSection(Section):
     """Who is told what in Slack: `channels` by the owners of assets, `thresholds` (failures in a row) by assets."""
 
-    channels: dict[str, str] = Field(default_factory=dict)
+    channels: dict[kinds.Owner, str] = Field(default_factory=dict)
     default_channel: str = "#data-alerts"
     threshold: int = Field(1, ge=1)
     thresholds: dict[str, int] = Field(default_factory=dict)
@@ -268,7 +267,7 @@ class Settings:
 
     @property
     def workspace_place(self) -> tuple[str, str]:
-        """Bucket and prefix of the workspace; the prefix is empty or ends in a slash."""
+        """Bucket and prefix of the workspace; the prefix is empty or ends in a slash, and lies in no archive's."""
         place = _required(
             self.environment.snowplow_posthog_workspace,
             "SNOWPLOW_POSTHOG_WORKSPACE",
@@ -277,8 +276,11 @@ class Settings:
         bucket, _, prefix = place.removeprefix("s3://").partition("/")
         if not place.startswith("s3://") or not bucket:
             raise SettingsError(f"SNOWPLOW_POSTHOG_WORKSPACE is {place!r}; expected s3://bucket/prefix")
-        prefix = prefix.strip("/")
-        return bucket, f"{prefix}/" if prefix else ""
+        prefix = f"{prefix.strip('/')}/".lstrip("/")
+        above = [found for entry in self.archive_entries if (found := entry.common_prefix) and prefix.startswith(found)]
+        if above and bucket == self.environment.aws_s3_snowplow_bucket:
+            raise SettingsError(f"SNOWPLOW_POSTHOG_WORKSPACE lies in the archive, which is only read: below {above[0]}")
+        return bucket, prefix
 
     @property
     def host(self) -> str:
@@ -343,8 +345,8 @@ class Settings:
         """The pace towards the target: the setting, else 2,000/s on PostHog Cloud and none elsewhere."""
         if self.file.delivery.events_per_second is not None:
             return self.file.delivery.events_per_second
-        name = self.host.split("://")[1].split(":")[0].split("/")[0]
-        return CLOUD_EVENTS_PER_SECOND if name.endswith(_CLOUD_HOSTS) else None
+        name = urllib.parse.urlsplit(self.host).hostname
+        return CLOUD_EVENTS_PER_SECOND if f".{name}".endswith(".posthog.com") else None
 
     @property
     def put_options(self) -> dict[str, str]:
@@ -362,6 +364,7 @@ def load() -> Settings:
     Raises SettingsError, one line per fault, for a wrong shape; missing values are found when they are used.
     """
     try:
+        kinds.strip_aws_variables()
         environment = Environment()
     except ValidationError as error:
         raise SettingsError(kinds.fault_lines(error, lambda path: path[0].upper() if path else "environment")) from None

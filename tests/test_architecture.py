@@ -24,7 +24,7 @@ MAY_IMPORT = {
     "generator": {"snowplow"},
     "sandbox": {"generator", "loading", "storage", "posthog", "mapping", "snowplow", "settings"},
     "settings": {"mapping", "storage", "posthog", "partitions", "setting_types"},
-    "setting_types": set(),
+    "setting_types": {"storage"},
     "partitions": {"settings"},
     "resources": {"loading", "storage", "posthog", "mapping", "snowplow", "settings"},
     "assets": {"resources", "loading", "storage", "posthog", "mapping", "snowplow", "settings", "partitions"},

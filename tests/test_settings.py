@@ -1,6 +1,7 @@
 """Settings: a wrong shape is one line that names the variable; a missing value is found when it is used."""
 
 import datetime as dt
+import os
 from pathlib import Path
 from typing import get_args
 
@@ -38,6 +39,8 @@ def test_nothing_is_needed_to_load() -> None:
     [
         ("POSTHOG_BACKFILL_START_DATE", "06/06/2022", "POSTHOG_BACKFILL_START_DATE"),
         ("POSTHOG_BACKFILL_END_DATE", "soon", "POSTHOG_BACKFILL_END_DATE"),
+        ("POSTHOG_TARGET", "eu.prod", "POSTHOG_TARGET.*'eu.prod' must be 1 to 63 of a-z"),
+        ("POSTHOG_TARGET", "Production", "POSTHOG_TARGET.*'Production' must be"),
     ],
 )
 def test_a_wrong_shape_is_one_line_with_the_variables_name(
@@ -78,6 +81,49 @@ def test_blanks_and_newlines_around_secrets_are_taken_off(monkeypatch: pytest.Mo
     assert load().environment.posthog_project_id is None
 
 
+@pytest.mark.parametrize("name", ["SLACK_BOT_TOKEN", "POSTHOG_PERSONAL_API_KEY"])
+def test_a_token_that_makes_no_header_is_refused_without_showing_it(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name, "open\nsesame")
+    with pytest.raises(SettingsError, match=f"{name}: .* holds a blank or a line break") as caught:
+        load()
+    assert "sesame" not in str(caught.value)
+
+
+def test_blanks_and_newlines_around_what_boto3_reads_are_taken_off_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AK\n")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", " SK ")
+    load()
+    assert (os.environ["AWS_ACCESS_KEY_ID"], os.environ["AWS_SECRET_ACCESS_KEY"]) == ("AK", "SK")
+
+
+@pytest.mark.parametrize("place", ["s3://archive/output", "s3://archive/output/posthog/", "s3://archive/old/enriched"])
+def test_a_workspace_in_the_archive_is_refused_because_nothing_is_ever_written_there(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, place: str
+) -> None:
+    file = tmp_path / "settings.yaml"
+    file.write_text(
+        "archive:\n- {prefix: output/, from: 2022-01-01}\n"
+        "- {prefix: '', until: 2021-12-31, layout: 'old/enriched/{yyyy}/{MM}/{dd}/{HH}/'}\n"
+    )
+    monkeypatch.setenv("SNOWPLOW_POSTHOG_SETTINGS", str(file))
+    monkeypatch.setenv("SNOWPLOW_POSTHOG_WORKSPACE", place)
+    assert load().workspace_place[0] == "archive", "another bucket of that name is nobody's archive"
+    monkeypatch.setenv("AWS_S3_SNOWPLOW_BUCKET", "archive")
+    with pytest.raises(SettingsError, match="SNOWPLOW_POSTHOG_WORKSPACE lies in the archive"):
+        _ = load().workspace_place
+
+
+@pytest.mark.parametrize(
+    ("place", "prefix"), [("s3://archive", ""), ("s3://archive/output-posthog", "output-posthog/")]
+)
+def test_a_workspace_beside_the_archive_may_be_in_its_bucket(
+    monkeypatch: pytest.MonkeyPatch, place: str, prefix: str
+) -> None:
+    monkeypatch.setenv("AWS_S3_SNOWPLOW_BUCKET", "archive")
+    monkeypatch.setenv("SNOWPLOW_POSTHOG_WORKSPACE", place)
+    assert load().workspace_place == ("archive", prefix)
+
+
 def test_the_workspace_is_a_bucket_and_a_prefix(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SNOWPLOW_POSTHOG_WORKSPACE", "s3://bucket/a/b/")
     assert load().workspace_place == ("bucket", "a/b/")
@@ -100,12 +146,32 @@ def test_hosts_are_normalised(monkeypatch: pytest.MonkeyPatch, host: str, normal
     assert load().host == normal
 
 
-@pytest.mark.parametrize("host", ["ftp://x", "https://", "https://user:secret@x.example"])
+@pytest.mark.parametrize(
+    "host",
+    [
+        "ftp://x",
+        "https://",
+        "https://x.example:80a",
+        "https://x.example:99999",
+        "https://[::1",
+        "https://x example",
+        "https://user:secret@x.example",
+        "https://user:secret@x.example/?a=b",
+        "https://user:secret@[::1",
+    ],
+)
 def test_what_is_no_host_is_refused_without_showing_a_password(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
     monkeypatch.setenv("POSTHOG_HOST", host)
-    with pytest.raises(SettingsError) as caught:
+    with pytest.raises(SettingsError, match="POSTHOG_HOST") as caught:
         _ = load().host
     assert "secret" not in str(caught.value)
+    shown = {key: spec.description for one in build_definitions(load()).assets or [] for key, spec in specs_of(one)}
+    assert "Project <POSTHOG_PROJECT_ID> on <POSTHOG_HOST>" in str(shown[dg.AssetKey("posthog")])
+
+
+def specs_of(one: object) -> list[tuple[dg.AssetKey, dg.AssetSpec]]:
+    specs = [one] if isinstance(one, dg.AssetSpec) else list(getattr(one, "specs", []))
+    return [(spec.key, spec) for spec in specs]
 
 
 def test_the_expected_project_must_match(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,8 +186,9 @@ def test_the_expected_project_must_match(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_posthog_cloud_is_paced_and_a_host_of_ones_own_is_not(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("POSTHOG_HOST", "https://eu.i.posthog.com")
     assert load().events_per_second == CLOUD_EVENTS_PER_SECOND
-    monkeypatch.setenv("POSTHOG_HOST", "https://posthog.example.com:8000")
-    assert load().events_per_second is None
+    for own in ("https://posthog.example.com:8000", "https://my-posthog.com"):
+        monkeypatch.setenv("POSTHOG_HOST", own)
+        assert load().events_per_second is None
     file = tmp_path / "settings.yaml"
     file.write_text("delivery: {events_per_second: 500}")
     monkeypatch.setenv("SNOWPLOW_POSTHOG_SETTINGS", str(file))
@@ -142,7 +209,11 @@ def test_encryption_reaches_every_put(monkeypatch: pytest.MonkeyPatch, tmp_path:
         ("delivery: {max_connections: many}", "delivery.max_connections"),
         ("archive: [{prefix: a/, from: 2022-01-01}, {prefix: b/, from: 2023-01-01}]", "overlap"),
         ("archive: [{prefix: a/, until: 2022-01-01}, {prefix: b/, from: 2023-01-01}]", "nothing holds the days"),
-        ("a: [", "not YAML"),
+        ("a: [", "not YAML: line 1: "),
+        ("delivery:\n\tproduction: true", "not YAML: line 2: "),
+        ("delivery: {production: true}\ndelivery: {max_connections: 3}", "'delivery' stands there twice"),
+        ("mapping:\n  privacy: {preset: strict}\n  privacy: {drop: [user_id]}", "'privacy' stands there twice"),
+        ("alerts: {channels: {data: '#data'}}", "alerts.channels.data.*'data' is no owner"),
     ],
 )
 def test_a_wrong_settings_file_is_named_with_the_place(tmp_path: Path, content: str, words: str) -> None:
@@ -162,6 +233,20 @@ def test_a_proxy_with_a_password_is_refused_without_showing_it(tmp_path: Path, s
     assert "sesame" not in str(caught.value)
     file.write_text(f"{section}: {{proxy: 'http://proxy.example:3128'}}")
     load_file(str(file))
+
+
+@pytest.mark.parametrize("section", ["s3", "delivery"])
+@pytest.mark.parametrize(
+    ("address", "words"), [("proxy.example:3128", "http://host:port"), ("anna:open-sesame@proxy:3128", "no place here")]
+)
+def test_a_proxy_without_its_scheme_is_refused_and_hides_no_password(
+    tmp_path: Path, section: str, address: str, words: str
+) -> None:
+    file = tmp_path / "settings.yaml"
+    file.write_text(f"{section}: {{proxy: '{address}'}}")
+    with pytest.raises(SettingsError, match=f"{section}.proxy: .*{words}") as caught:
+        load_file(str(file))
+    assert "sesame" not in str(caught.value)
 
 
 def test_a_settings_file_that_is_not_there_is_named() -> None:

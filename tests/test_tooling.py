@@ -56,6 +56,16 @@ def test_the_readme_names_every_section_of_the_settings_file():
     assert named == set(SettingsFile.model_fields)
 
 
+def test_the_readme_opens_the_environment_that_make_installs_before_it_types_its_programs():
+    blocks = re.findall(r"^```\n(.*?)^```", (REPOSITORY / "README.md").read_text(), re.DOTALL | re.MULTILINE)
+    lines = [line for block in blocks for line in block.splitlines()]
+    programs = [
+        number for number, line in enumerate(lines) if line.startswith(("snowplow-posthog ", "dagster ", "dg "))
+    ]
+    opened = next(number for number, line in enumerate(lines) if line.startswith(". .venv/bin/activate"))
+    assert opened == min(programs) - 1
+
+
 def test_a_backfill_leaves_one_run_for_today():
     """The numbers of dagster.yaml belong together: N runs, N - 1 of a backfill, N deliveries."""
     concurrency = yaml.safe_load((REPOSITORY / "dagster.yaml").read_text())["concurrency"]

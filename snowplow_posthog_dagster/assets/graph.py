@@ -9,8 +9,10 @@ from functools import cached_property
 
 import dagster as dg
 
+from snowplow_posthog_dagster.errors import SettingsError
 from snowplow_posthog_dagster.partitions import daily_partitions
 from snowplow_posthog_dagster.settings import Settings
+from snowplow_posthog_dagster.storage.target import normalised_host
 
 GROUP = "snowplow_to_posthog"
 DEFAULT_TARGET = "default"
@@ -68,7 +70,7 @@ class Graph:
 
     def posthog_spec(self) -> dg.AssetSpec:
         """The PostHog project, as where the graph ends."""
-        host = self.settings.environment.posthog_host or "<POSTHOG_HOST>"
+        host = shown_host(self.settings.environment.posthog_host or "")
         project = self.settings.environment.posthog_project_id or "<POSTHOG_PROJECT_ID>"
         return dg.AssetSpec(
             self.key("posthog"),
@@ -78,3 +80,11 @@ class Graph:
             kinds={"posthog"},
             owners=self.owners,
         )
+
+
+def shown_host(host: str) -> str:
+    """The host as everybody may see it: one that no run would take may hold a password."""
+    try:
+        return normalised_host(host)
+    except SettingsError:
+        return "<POSTHOG_HOST>"

@@ -37,9 +37,10 @@ class LoadConfig(dg.Config):
     now: bool = Field(False, description="Do not wait for another run of the same day")
 
     def narrowing(self) -> Narrowing:
-        """The same for `DayLoad`. Raises dg.Failure for hours that do not exist."""
-        if self.hours is not None and not all(0 <= hour <= 23 for hour in self.hours):
-            raise dg.Failure(f"hours must lie between 0 and 23, got {self.hours}", allow_retries=False)
+        """The same for `DayLoad`. Raises dg.Failure for hours that do not exist, and for none."""
+        if self.hours is not None and not (self.hours and all(0 <= hour <= 23 for hour in self.hours)):
+            words = f"hours must lie between 0 and 23, got {self.hours}; leave them out for the whole day"
+            raise dg.Failure(words, allow_retries=False)
         return Narrowing(tuple(self.hours) if self.hours is not None else None, self.max_events)
 
 
@@ -83,13 +84,16 @@ class ProgressLog:
 
 
 def log_metrics(settings: Settings, load: DayLoad, context: dg.AssetExecutionContext) -> None:
-    """One JSON line of metrics about the day, if `metrics.log` asks for it."""
+    """One JSON line of metrics about the day, if `metrics.log` asks for it; no load fails for want of it."""
     where = settings.file.metrics.log
     if where is None:
         return
     _, entries = load.log.snapshot()
     measure = measured(entries, fold(entries))
-    log_day(where, load.workspace, load.day, measure, step=context.asset_key.path[-1], run=context.run.run_id)
+    try:
+        log_day(where, load.workspace, load.day, measure, step=context.asset_key.path[-1], run=context.run.run_id)
+    except OSError as error:
+        context.log.warning(f"metrics.log {where} cannot be written: {error.strerror or error}")
 
 
 def day_of(context: dg.AssetExecutionContext) -> dt.date:

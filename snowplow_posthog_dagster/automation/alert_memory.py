@@ -17,7 +17,7 @@ import dagster as dg
 _MOST_MESSAGES = 500
 _KEPT = dt.timedelta(days=7)
 _lock = threading.RLock()
-Stored = TypeVar("Stored", "Message", "OpenAlert", "FailingBackfill")
+Stored = TypeVar("Stored", "Message", "OpenAlert", "FailingBackfill", "HeldDays")
 
 Failures = dict[str, dict[str, float]]
 """Day -> failed asset -> end of its last failed run, in seconds since 1970."""
@@ -53,6 +53,8 @@ class OpenAlert:
     """Whether the end of a backfill was told, after a first message with fewer days; it is the last word."""
     passes: bool = False
     """Of a check of the target: whether its newest evaluation passed, which may be too early for an end."""
+    job: str = ""
+    """Of a step that makes no asset, such as the night's: the job that has to succeed."""
 
 
 @dataclass
@@ -70,6 +72,15 @@ class FailingBackfill:
 
 
 @dataclass
+class HeldDays:
+    """Days of history for which a check fails, told with the next message of that check (check_alerts.py)."""
+
+    last_said: float = 0.0
+    days: list[str] = field(default_factory=list)
+    words: str = ""
+
+
+@dataclass
 class AlertMemory:
     """All of it, small: it is read and written as one value."""
 
@@ -77,6 +88,7 @@ class AlertMemory:
     open: dict[str, OpenAlert] = field(default_factory=dict)
     backfills: dict[str, FailingBackfill] = field(default_factory=dict)
     checks_seen: dict[str, int] = field(default_factory=dict)
+    held: dict[str, HeldDays] = field(default_factory=dict)
 
     def say(self, channels: list[str], text: str, *, now: float, fallback: str) -> None:
         """Put a message into the outbox, once per channel."""
@@ -94,6 +106,7 @@ def _memory_of(text: str | None) -> AlertMemory:
         open={name: _of(OpenAlert, one) for name, one in found.get("open", {}).items()},
         backfills={name: _of(FailingBackfill, one) for name, one in found.get("backfills", {}).items()},
         checks_seen=found.get("checks_seen", {}),
+        held={name: _of(HeldDays, one) for name, one in found.get("held", {}).items()},
     )
 
 

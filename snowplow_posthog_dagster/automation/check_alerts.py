@@ -1,9 +1,12 @@
 """Checks that fail while runs succeed: a broken object, an hour without records, errors of PostHog, a gap.
 
 Every evaluation since the last look counts, not only the newest: within half a minute a backfill evaluates a check
-for many days. One message per check and look, naming the days; another when the days pass again.
+for many days. One message per check and look, naming the days; another when the days pass again. Of days before
+yesterday a check is told once in `alerts.repeat_minutes`, with all that came together: a backfill of three years, or a
+night that compares forty days with PostHog, has hundreds of looks, and what is wrong with one day is wrong with all.
 """
 
+import datetime as dt
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -11,9 +14,10 @@ import dagster as dg
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
 from snowplow_posthog_dagster.assets.graph import Graph
-from snowplow_posthog_dagster.automation.alert_memory import AlertMemory, OpenAlert
+from snowplow_posthog_dagster.automation.alert_memory import AlertMemory, HeldDays, OpenAlert
 from snowplow_posthog_dagster.automation.alert_words import days, escaped, message
 from snowplow_posthog_dagster.automation.failures import channels_of
+from snowplow_posthog_dagster.settings import AlertsSection
 
 _EVALUATIONS = 500
 _TOLD_SECONDS = 86_400.0
@@ -129,25 +133,43 @@ def _tell(
     bad = [one for day, one in last.items() if not (one.passed or one.accepted) and day not in open_days]
     over = [one for day, one in last.items() if (one.passed or one.accepted) and day in open_days]
     asset = key.asset_key.to_user_string()
-    if bad:
-        which = days([one.partition for one in bad])
-        headline = f":large_yellow_circle: check *{key.name}* of {asset} fails for {which}"
+    held = memory.held.setdefault(f"{asset}|{key.name}", HeldDays())
+    untold = set(held.days)
+    told, words = _due(held, bad, over, section, now)
+    if told:
+        headline = f":large_yellow_circle: check *{key.name}* of {asset} fails for {days(told)}"
         link = _link(graph, key.asset_key)
-        text = message(headline, bad[-1].words, _next_step(key.name), chapter=key.name.replace("_", "-"), link=link)
+        text = message(headline, words, _next_step(key.name), chapter=key.name.replace("_", "-"), link=link)
         memory.say(channels, text, now=now, fallback=section.default_channel)
     for one in bad:
         alert = OpenAlert("check", asset, [one.partition], channels, now, now, check=key.name)
         memory.open[f"check|{asset}|{key.name}|{one.partition}"] = alert
-    good = [one.partition for one in over if one.passed]
+    good = [one.partition for one in over if one.passed and one.partition not in untold]
     if good:
         text = f":large_green_circle: check *{key.name}* of {asset} passes again for {days(good)}"
         memory.say(channels, text, now=now, fallback=section.default_channel)
-    for one in (one for one in over if one.accepted):
+    for one in (one for one in over if one.accepted and one.partition not in untold):
         text = f":white_circle: check *{key.name}* of {asset} fails on for {one.partition}, {escaped(one.accepted)}"
         memory.say(channels, text, now=now, fallback=section.default_channel)
     for one in over:
         del memory.open[open_days[one.partition]]
     return len(bad)
+
+
+def _due(
+    held: HeldDays, bad: list[Evaluation], over: list[Evaluation], section: AlertsSection, now: float
+) -> tuple[list[str], str]:
+    """The failing days to tell of now, with the words of the last; days of history may be held for a later look."""
+    yesterday = f"{dt.datetime.fromtimestamp(now, dt.UTC).date() - dt.timedelta(days=1)}"
+    history = [one for one in bad if "" < one.partition < yesterday]
+    told = [one for one in bad if one not in history]
+    ended = {one.partition for one in over}
+    held.days = [day for day in held.days if day not in ended] + [one.partition for one in history]
+    held.words = history[-1].words if history else held.words
+    named, words = [one.partition for one in told], told[-1].words if told else held.words
+    if held.days and now - held.last_said >= section.repeat_minutes * 60:
+        named, held.days, held.last_said = [*named, *held.days], [], now
+    return named, words
 
 
 def _next_step(check: str) -> str:

@@ -14,6 +14,7 @@ from snowplow_posthog_dagster.assets.graph import Graph
 from snowplow_posthog_dagster.automation.alert_words import Cause, cause_of, ending_of
 from snowplow_posthog_dagster.automation.flying import UNFINISHED
 
+_ASSET_JOB = "__ASSET_JOB"
 _UNKNOWN = cause_of("", "").chapter
 _LAST_RUNS = 200
 _KEEPS_FAILING_SECONDS = 3600.0
@@ -22,7 +23,10 @@ _FINISHED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE]
 
 @dataclass(frozen=True)
 class FailedRun:
-    """One asset of a failed run; `asset` is its key with slashes, `ended` seconds since 1970."""
+    """One asset of a failed run; `asset` is its key with slashes, `ended` seconds since 1970.
+
+    Of a step that makes no asset of ours `asset` is the step, and `job` the job whose success is its recovery.
+    """
 
     run_id: str
     asset: str
@@ -30,6 +34,7 @@ class FailedRun:
     channels: list[str]
     cause: Cause
     ended: float
+    job: str = ""
 
 
 def failed_run(context: dg.RunFailureSensorContext, graph: Graph) -> list[FailedRun]:
@@ -51,6 +56,7 @@ def failed_run(context: dg.RunFailureSensorContext, graph: Graph) -> list[Failed
             channels_of(graph, list(specs[step].owners) if step in specs else []),
             cause,
             ended,
+            "" if step in specs else _job_name(run),
         )
         for step, cause in causes.items()
     ]
@@ -105,6 +111,11 @@ def _unfinished_step(context: dg.RunFailureSensorContext, specs: dict[str, dg.As
     under_way = [step for step in selected if step in stats and step not in done]
     left = under_way or [step for step in selected if step not in done]
     return left[0] if left else run.job_name
+
+
+def _job_name(run: dg.DagsterRun) -> str:
+    """The name of a job; the one that Dagster runs chosen assets in stands for nothing that could recover."""
+    return "" if run.job_name.startswith(_ASSET_JOB) else run.job_name
 
 
 def _run_words(context: dg.RunFailureSensorContext) -> str:

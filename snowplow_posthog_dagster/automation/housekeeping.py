@@ -12,6 +12,7 @@ overwritten before all was sent, because that can be taken back. The caller hold
 """
 
 import datetime as dt
+import re
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ from snowplow_posthog_dagster.storage.state import BATCHES, DEAD_LETTERS, SAMPLE
 from snowplow_posthog_dagster.storage.workspace import Workspace, timestamp_text
 
 ORPHAN_SECONDS = 86_400.0
+_DAY = re.compile(r"dt=(\d{4}-\d\d-\d\d)/")
 
 
 @dataclass
@@ -59,13 +61,14 @@ def stored_days(workspace: Workspace) -> list[dt.date]:
 
 
 def _days_in(workspace: Workspace, folder: str) -> Iterator[dt.date]:
-    """The days of the keys `dt=<day>/...` in a folder, jumping from each to the next."""
+    """The days of the keys `dt=<day>/...` in a folder, jumping from each to the next; other keys are not ours."""
     after = ""
     while listed := next(iter(workspace.bucket.listing(folder, start_after=after)), None):
-        day = listed.key[len(folder) :].partition("/")[0]
-        yield dt.date.fromisoformat(day.removeprefix("dt="))
+        found = _DAY.match(listed.key, len(folder))
+        if found:
+            yield dt.date.fromisoformat(found.group(1))
         # The character after the slash: behind every key of the day.
-        after = f"{folder}{day}0"
+        after = f"{folder}{found.group()[:-1]}0" if found else listed.key
 
 
 def keep_house(load: DayLoad, *, dry_run: bool, retention_days: int, now: float | None = None) -> Housekeeping:

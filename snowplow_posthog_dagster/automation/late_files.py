@@ -5,7 +5,8 @@
 The sensor looks back `look_back_days`. A file that comes later than that, or while the sensor was off, would wait for
 somebody to materialize its day. This schedule asks for a run of every day that has work, before the nightly job holds
 the days against PostHog and closes them. A day with a run under way, or with its lease held, is left alone, and a
-paused target gets no run.
+paused target gets no run. So is a day from before the sensor that was only asked for in part: by hours, up to so many
+events, or its batches alone. The rest of it is for whoever began it, and not for a schedule.
 """
 
 import datetime as dt
@@ -17,12 +18,14 @@ import dagster as dg
 from snowplow_posthog_dagster.assets.graph import Graph
 from snowplow_posthog_dagster.automation.flying import runs_of_day
 from snowplow_posthog_dagster.automation.job import LoadJob, asset_keys, job_name
-from snowplow_posthog_dagster.automation.night_days import night_days
+from snowplow_posthog_dagster.automation.night_days import live_from, night_days
 from snowplow_posthog_dagster.loading.day import DayLoad, needs_transform
 from snowplow_posthog_dagster.loading.setup import archive_of, workspace_of
 from snowplow_posthog_dagster.resources.s3 import SnowplowS3Resource
+from snowplow_posthog_dagster.storage.archive import ArchiveObject
 from snowplow_posthog_dagster.storage.leases import holder_of
 from snowplow_posthog_dagster.storage.s3 import Connection
+from snowplow_posthog_dagster.storage.state import DayState
 from snowplow_posthog_dagster.storage.target import current_pause
 from snowplow_posthog_dagster.storage.workspace import Workspace, timestamp_text
 
@@ -75,23 +78,35 @@ def _with_work(
     days: list[dt.date],
 ) -> Iterator[tuple[dt.date, str]]:  # fmt: skip
     """The days that a run would find something to do in, and what."""
-    began, archive = time.monotonic(), archive_of(graph.settings, connection)
+    began, archive, live = time.monotonic(), archive_of(graph.settings, connection), live_from(workspace)
     for number, day in enumerate(days):
         if time.monotonic() - began > _LONGEST_SECONDS:
             context.log.warning(f"no time to look at {len(days) - number} days from {day} on")
             return
-        found = work_of(DayLoad(archive=archive, workspace=workspace, day=day, writer="late-files"))
+        found = work_of(DayLoad(archive=archive, workspace=workspace, day=day, writer="late-files"), live=day >= live)
         if found:
             yield day, found
 
 
-def work_of(load: DayLoad) -> str:
-    """What a run of the day would do, in words; empty when nothing. A closed day costs two listings."""
+def work_of(load: DayLoad, *, live: bool) -> str:
+    """What a run of the day would do, in words; empty when nothing. A closed day costs two listings.
+
+    A day that is not `live`, that is from before the sensor, has to have been loaded whole.
+    """
     listing = load.archive.list_day(load.day)
     if load.is_finished(listing):
         return ""
     state, now = load.log.state(), timestamp_text()
+    if not live and not _was_whole(load, state, listing):
+        return ""
     files = sum(needs_transform(state.objects.get(found.object_id), now) for found in listing)
     unsent = state.counts().pending
     parts = [f"{files:,} new files" if files else "", f"{unsent:,} unsent events" if unsent else ""]
     return ", ".join(filter(None, parts))
+
+
+def _was_whole(load: DayLoad, state: DayState, listing: list[ArchiveObject]) -> bool:
+    """Whether the day was closed once, or is open for another reason than that nobody asked for all of it."""
+    if any(True for _ in load.workspace.bucket.listing(load.workspace.folder("days", load.day))):
+        return True
+    return state.counts().acknowledged > 0 and all(found.object_id in state.objects for found in listing)

@@ -32,8 +32,8 @@ def night_days(settings: Settings, workspace: Workspace, now: dt.datetime, days:
     """The past days, newest first, then the days outside of them that were worked on within as many days."""
     past = [now.date() - dt.timedelta(days=back) for back in range(1, days + 1)]
     written = _last_written(workspace)
-    live_from = _live_from(workspace)
-    chosen = [day for day in past if day >= live_from or day in written]
+    live = live_from(workspace)
+    chosen = [day for day in past if day >= live or day in written]
     since = now.timestamp() - days * 86_400
     others = [day for day in written if day < past[-1] and written[day] >= since]
     others = sorted(others, key=lambda day: written[day])[:MOST_BACKFILLED_DAYS]
@@ -63,7 +63,7 @@ def _is_partition(settings: Settings, day: dt.date) -> bool:
     return first <= day <= (environment.posthog_backfill_end_date or dt.date.max)
 
 
-def _live_from(workspace: Workspace) -> dt.date:
+def live_from(workspace: Workspace) -> dt.date:
     """The first day that began after the sensor's first start; never without one."""
     started = [entry["at"] for entry in workspace.control_entries() if entry["kind"] == SENSOR_START]
     return dt.date.fromisoformat(min(started)[:10]) + dt.timedelta(days=1) if started else dt.date.max

@@ -28,6 +28,7 @@ from snowplow_posthog_dagster.assets.day_report import DAYS, picture_metadata
 from snowplow_posthog_dagster.assets.graph import Graph
 from snowplow_posthog_dagster.assets.metadata import Metadata
 from snowplow_posthog_dagster.automation.housekeeping import Housekeeping, keep_house, stored_days
+from snowplow_posthog_dagster.automation.job import asset_keys
 from snowplow_posthog_dagster.automation.night_days import night_days, unsettled_days
 from snowplow_posthog_dagster.automation.old_runs import delete_old_runs
 from snowplow_posthog_dagster.errors import SnowplowPostHogError
@@ -133,7 +134,7 @@ class Night:
         except SnowplowPostHogError as error:
             report.errors.append(f"the picture of the last {DAYS} days: {error}")
         sensor = self.graph.name("new_snowplow_files")
-        old = delete_old_runs(self.instance, sensor, self.now, dry_run=self._dry_run)
+        old = delete_old_runs(self.instance, sensor, asset_keys(self.graph), self.now, dry_run=self._dry_run)
         would = "would delete" if self._dry_run else "deleted"
         report.lines.append(f"{would} {report.house.summary()}, and {old:,} old runs of {sensor}")
         return report

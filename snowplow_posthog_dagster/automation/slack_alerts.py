@@ -106,7 +106,9 @@ def _say_failed(memory: AlertMemory, graph: Graph, failed: FailedRun, now: float
     text = _text(graph, headline, failed.cause, failed.run_id, again)
     memory.say(failed.channels, text, now=now, fallback=section.default_channel)
     partitions = [failed.partition] if failed.partition else []
-    memory.open[name] = OpenAlert("run", failed.asset, partitions, failed.channels, now, failed.ended or now, count)
+    memory.open[name] = OpenAlert(
+        "run", failed.asset, partitions, failed.channels, now, failed.ended or now, count, job=failed.job
+    )
 
 
 def _text(graph: Graph, headline: str, cause: Cause, run_id: str, again: str) -> str:
@@ -239,7 +241,9 @@ def _goes_on(memory: AlertMemory, name: str) -> bool:
 
 
 def _recovered(instance: dg.DagsterInstance, alert: OpenAlert) -> bool:
-    """Whether all that failed was materialized after its last failure."""
+    """Whether all that failed was materialized after its last failure, or its job succeeded if it is no asset."""
+    if alert.job and _succeeded_after(instance, alert):
+        return True
     wanted: list[tuple[str, str | None, float]]
     if alert.failures is None:
         partitions: list[str | None] = [*alert.partitions]
@@ -248,6 +252,12 @@ def _recovered(instance: dg.DagsterInstance, alert: OpenAlert) -> bool:
         wanted = [(asset, day, ended) for day, found in alert.failures.items() for asset, ended in found.items()]
     keys = ((dg.AssetKey(asset.split("/")), day, ended) for asset, day, ended in wanted)
     return all(_materialized_after(instance, *one) for one in keys)
+
+
+def _succeeded_after(instance: dg.DagsterInstance, alert: OpenAlert) -> bool:
+    tags = {"dagster/partition": alert.partitions[0]} if alert.partitions else {}
+    good = dg.RunsFilter(job_name=alert.job, tags=tags, statuses=[dg.DagsterRunStatus.SUCCESS])
+    return any((one.end_time or 0.0) > alert.last_failed for one in instance.get_run_records(good, limit=1))
 
 
 def _materialized_after(instance: dg.DagsterInstance, key: dg.AssetKey, partition: str | None, moment: float) -> bool:

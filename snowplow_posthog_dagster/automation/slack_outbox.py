@@ -32,6 +32,10 @@ def post_outbox(memory: AlertMemory, slack: AlertSlackResource, now: float) -> i
         except (SlackClientError, OSError) as error:
             _delay(message, now, f"Slack cannot be reached: {error}")
             break
+        except Exception as error:  # noqa: BLE001 - an answer that is none: its client raises what its parts raise
+            # Without the error's words: an HTTP library quotes what it could not send.
+            _delay(message, now, f"Slack cannot be spoken to: {type(error).__name__}")
+            break
         else:
             memory.outbox.remove(message)
             sent += 1
@@ -42,7 +46,7 @@ def _refused(message: Message, error: SlackApiError, now: float) -> None:
     answer = error.response
     reason = str(answer.get("error", "")) if answer is not None else ""
     if _status(error) == 429:
-        wait = float(answer.headers.get("Retry-After", _FIRST_DELAY_SECONDS))
+        wait = _seconds(answer.headers.get("Retry-After"))
         message.not_before = now + wait
         _log.warning("Slack asks to wait %.0f s", wait)
     elif reason in _UNKNOWN_CHANNEL and message.fallback not in {"", message.channel}:
@@ -62,6 +66,12 @@ def _delay(message: Message, now: float, why: str) -> None:
 def _hold_all(memory: AlertMemory, until: float) -> None:
     for message in memory.outbox:
         message.not_before = max(message.not_before, until)
+
+
+def _seconds(retry_after: str | None) -> float:
+    """What Slack asks to wait; Slack counts in seconds, and what a proxy says instead is not followed."""
+    text = (retry_after or "").strip()
+    return float(text) if text.isdecimal() else _FIRST_DELAY_SECONDS
 
 
 def _status(error: SlackApiError) -> int:

@@ -11,8 +11,8 @@ from typing import Annotated
 import typer
 
 from snowplow_posthog_dagster.commands.days import From, Now, To, Yes, days_between, refuse_other_days
-from snowplow_posthog_dagster.commands.load import ASSETS, instance, materialize, progress_bar
-from snowplow_posthog_dagster.commands.terminal import announce_sending, err, friendly_errors, out, settings
+from snowplow_posthog_dagster.commands.load import instance, materialize, progress_bar
+from snowplow_posthog_dagster.commands.terminal import announce_sending, err, friendly_errors, out, plain, settings
 
 BACKFILL_TAG = "snowplow_posthog/backfill"
 """On every run of a range; deliveries of such runs leave the larger share of the pace to live loads.
@@ -42,11 +42,10 @@ def backfill(
             for number, day in enumerate(ordered, start=1):
                 began = time.monotonic()
                 result = materialize(current, day, dagster_instance, {"now": now}, tags=tags)
-                words = result.metadata.get(ASSETS[-1], {}).get("summary", "failed")
-                out.print(f"{number} of {len(days)}  {day}  {words}  ({time.monotonic() - began:.1f} s)")
+                out.print(f"{number} of {len(days)}  {day}  {result.words}  ({time.monotonic() - began:.1f} s)")
                 if result.errors:
                     failed.append(f"{day}")
-                    err.print(f"[bold red]{day} failed[/]: {'; '.join(result.errors)}")
+                    err.print(f"[bold red]{day} failed[/]: {plain('; '.join(result.errors))}")
                     if not keep_going:
                         break
     if failed:

@@ -11,6 +11,8 @@ import os
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import islice
 from typing import Annotated, Any
 
 import boto3
@@ -37,6 +39,7 @@ class Warned(str):
     __slots__ = ()
 
 
+_KEYS_LOOKED_AT = 1_000
 _SEEN_TRIES = 20
 _SEEN_PAUSE_SECONDS = 3.0
 
@@ -102,14 +105,23 @@ def _credentials(current: Settings) -> str:
 def _archive(current: Settings) -> str:
     archive = archive_of(current, connection_of(current))
     entry = archive.entries[-1]
-    found = next((listed for listed in archive.bucket.listing(entry.prefix) if is_data(listed)), None)
-    if found is None:
+    data = list(islice(filter(is_data, archive.bucket.listing(entry.prefix)), _KEYS_LOOKED_AT))
+    if not data:
         raise SettingsError(
             f"s3://{archive.bucket.name}/{entry.prefix} can be listed and holds no data; check `archive:` in the file"
         )
+    layout = replace(entry, start=None, until=None)  # of whatever day
+    fitting = [listed for listed in data if layout.day_of(listed.key)]
+    found = (fitting or data)[0]
     _, chunks = archive.bucket.stream(found.key, etag=found.etag, chunk_bytes=1024)
     next(chunks, b"")
-    return f"listed and read s3://{archive.bucket.name}/{found.key}"
+    read = f"listed and read s3://{archive.bucket.name}/{found.key}"
+    if fitting:
+        return read
+    return Warned(
+        f"{read}, but neither it nor what comes after it lies below {entry.prefix}{entry.layout}, where days are looked"
+        " for; check `prefix` and `layout` in the section `archive` of the file"
+    )
 
 
 def _region(current: Settings) -> str:

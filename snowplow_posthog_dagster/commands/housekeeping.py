@@ -41,16 +41,19 @@ def housekeeping(
                     table.add_row(f"{day}", found.summary())
     if table.row_count:
         out.print(table)
-    runs = _old_runs(current, dry_run=not yes)
+    with friendly_errors():
+        runs = _old_runs(current, dry_run=not yes)
     out.print(f"{'Deleted' if yes else 'Would delete'} {sums.summary()}, and {runs:,} old runs of the sensor.")
 
 
 def _old_runs(current: Settings, *, dry_run: bool) -> int:
     """Finished runs of the sensor in the Dagster of DAGSTER_HOME; 0 without one."""
     from snowplow_posthog_dagster.assets.graph import Graph
+    from snowplow_posthog_dagster.automation.job import asset_keys
     from snowplow_posthog_dagster.automation.old_runs import delete_old_runs
     from snowplow_posthog_dagster.commands.load import instance
 
     with instance() as dagster_instance:
-        sensor = Graph(current).name("new_snowplow_files")
-        return delete_old_runs(dagster_instance, sensor, dt.datetime.now(dt.UTC), dry_run=dry_run)
+        graph, now = Graph(current), dt.datetime.now(dt.UTC)
+        sensor = graph.name("new_snowplow_files")
+        return delete_old_runs(dagster_instance, sensor, asset_keys(graph), now, dry_run=dry_run)

@@ -55,6 +55,7 @@ def load(
             result = materialize(current, chosen, dagster_instance, config)
         for line in result.errors:
             err.print(f"[bold red]failed[/]: {plain(line)}")
+        out.print(f"{chosen}: {result.words}")
         show_day(current, chosen)
     if result.errors:
         raise typer.Exit(1)
@@ -66,6 +67,16 @@ class MaterializeResult:
     def __init__(self, metadata: dict[str, dict[str, Any]], errors: list[str]) -> None:
         self.metadata = metadata
         self.errors = errors
+
+    @property
+    def words(self) -> str:
+        """What came of the day in one line; an archive that is looked for in the wrong place is not `nothing new`."""
+        sent = self.metadata.get(ASSETS[-1])
+        if sent is None:
+            return "failed"
+        if not self.metadata.get(ASSETS[0], {}).get("objects"):
+            return "no file in the archive there; `archive` in the settings file says where it is looked for"
+        return ", left: ".join(filter(None, [sent.get("summary", ""), sent.get("left", "")]))
 
 
 def materialize(
@@ -122,12 +133,22 @@ def instance() -> "Iterator[DagsterInstance]":
     from dagster import DagsterInstance
 
     if os.environ.get("DAGSTER_HOME"):
-        with DagsterInstance.get() as found:
+        with _instance_of_home() as found:
             yield found
     else:
         err.print("DAGSTER_HOME is not set: the run leaves no history in Dagster (the day log remembers it anyway).")
         with DagsterInstance.ephemeral() as found:
             yield found
+
+
+def _instance_of_home() -> "DagsterInstance":
+    """The instance of DAGSTER_HOME. Raises SettingsError for a home that Dagster does not take."""
+    from dagster import DagsterError, DagsterInstance
+
+    try:
+        return DagsterInstance.get()
+    except DagsterError as error:
+        raise errors.SettingsError(f"DAGSTER_HOME: {error}") from None
 
 
 @contextlib.contextmanager

@@ -21,8 +21,10 @@ from snowplow_posthog_dagster.commands.killed_hour import killed_hour
 from snowplow_posthog_dagster.commands.load import ASSETS, instance, materialize
 from snowplow_posthog_dagster.commands.preview import show
 from snowplow_posthog_dagster.commands.terminal import counts_table, err, friendly_errors, out
+from snowplow_posthog_dagster.errors import SettingsError
 from snowplow_posthog_dagster.loading.setup import archive_of, connection_of, mapper_of, workspace_of
 from snowplow_posthog_dagster.sandbox import samples
+from snowplow_posthog_dagster.sandbox.processes import is_free
 from snowplow_posthog_dagster.sandbox.servers import Sandbox
 from snowplow_posthog_dagster.settings import Settings, load
 from snowplow_posthog_dagster.snowplow.lines import records
@@ -62,12 +64,22 @@ def demo(folder: Folder = DEFAULT_FOLDER) -> None:
 def dev(folder: Folder = DEFAULT_FOLDER, port: Annotated[int, typer.Option(help="Port of the UI.")] = 3000) -> None:
     """Dagster's UI on the sandbox: http://127.0.0.1:3000."""
     with friendly_errors():
+        _refuse_taken(port)
         _, current = start(folder)
         samples.write_sample_archive(connect(connection_of(current)), current.archive_bucket)
     # In production sensors and schedules ship stopped; on the sandbox they run from the first start.
     os.environ["SNOWPLOW_POSTHOG_START_AUTOMATION"] = "true"
     program = str(Path(sys.executable).with_name("dagster"))
     os.execv(program, [program, "dev", "-h", "127.0.0.1", "-p", str(port)])  # noqa: S606
+
+
+def _refuse_taken(port: int) -> None:
+    """Raise SettingsError for a port that is in use: `dagster dev` goes on without its UI, and one daemon too many."""
+    if not is_free(port):
+        raise SettingsError(
+            f"port {port} is taken; is another `make dev` running?"
+            f" `snowplow-posthog dev --port {port + 1}` takes another port"
+        )
 
 
 def up(folder: Folder = DEFAULT_FOLDER) -> None:

@@ -86,6 +86,11 @@ class ArchiveEntry:
         """What the prefixes of all hours of a day begin with."""
         return self.prefix + _filled(_HOUR.split(self.layout, maxsplit=1)[0], day, 0)
 
+    @property
+    def common_prefix(self) -> str:
+        """What every key of this entry begins with."""
+        return (self.prefix + self.layout).partition("{")[0]
+
 
 def _pattern(layout: str) -> str:
     """A regular expression for what a layout stands for; a field that it repeats must repeat its value."""

@@ -6,6 +6,7 @@ S3 hands out at most 1,000 keys an answer, and a loader that forgets it loses fi
 """
 
 import contextlib
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +15,7 @@ from botocore.config import Config
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
+    InvalidRegionError,
     NoCredentialsError,
     PartialCredentialsError,
     ProfileNotFound,
@@ -73,7 +75,8 @@ class Connection:
 def connect(connection: Connection) -> Any:
     """Make an S3 client of botocore (thread-safe). It opens no connection yet.
 
-    Raises SettingsError when the profile does not exist.
+    The region is the setting's, else AWS_REGION's: every other AWS program reads that variable, and botocore knows
+    AWS_DEFAULT_REGION alone. Raises SettingsError when profile, region or endpoint are none.
     """
     config = Config(
         max_pool_connections=connection.max_connections,
@@ -95,7 +98,7 @@ def connect(connection: Connection) -> Any:
             session.set_config_variable("profile", connection.profile)
         return session.create_client(
             "s3",
-            region_name=connection.region,
+            region_name=connection.region or os.environ.get("AWS_REGION", "").strip() or None,
             endpoint_url=connection.endpoint_url,
             aws_access_key_id=connection.access_key_id,
             aws_secret_access_key=connection.secret_access_key,
@@ -106,6 +109,8 @@ def connect(connection: Connection) -> Any:
     except ProfileNotFound as error:
         name = repr(connection.profile) if connection.profile else "of AWS_PROFILE"
         raise SettingsError(f"AWS profile {name} does not exist: {error}") from None
+    except InvalidRegionError as error:
+        raise SettingsError(f"set AWS_REGION, or `s3.region` in the file, to the bucket's: {error}") from None
     except ValueError as error:
         name = (
             repr(connection.endpoint_url) if connection.endpoint_url else "of AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL"

@@ -35,12 +35,17 @@ class Pause:
 
 def normalised_host(host: str) -> str:
     """The host as scheme://name[:port][/path], lower case, without trailing slash. Raises SettingsError."""
-    parts = urllib.parse.urlsplit(host if "://" in host else f"https://{host}")
-    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
-        raise SettingsError(f"POSTHOG_HOST {host!r} must be a URL such as https://eu.i.posthog.com")
-    if parts.username or parts.password:
+    if "@" in host:
         raise SettingsError("POSTHOG_HOST must not hold a user name or password")
-    port = f":{parts.port}" if parts.port and parts.port != {"http": 80, "https": 443}[parts.scheme] else ""
+    try:
+        parts = urllib.parse.urlsplit(host if "://" in host else f"https://{host}")
+        number = parts.port
+    except ValueError as error:
+        raise SettingsError(f"POSTHOG_HOST {host!r} is no URL: {error}") from None
+    unfit = parts.scheme not in {"http", "https"} or parts.query or parts.fragment
+    if unfit or not parts.hostname or any(character.isspace() for character in host):
+        raise SettingsError(f"POSTHOG_HOST {host!r} must be a URL such as https://eu.i.posthog.com")
+    port = f":{number}" if number and number != {"http": 80, "https": 443}[parts.scheme] else ""
     return f"{parts.scheme}://{parts.hostname}{port}{parts.path.rstrip('/')}"
 
 

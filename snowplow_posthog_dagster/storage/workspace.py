@@ -33,7 +33,8 @@ from snowplow_posthog_dagster.storage.s3 import Bucket
 
 LAYOUT_VERSION = 1
 _LEVEL = 1
-_TARGET_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+TARGET_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+TARGET_NAME_WORDS = "must be 1 to 63 of a-z, 0-9, - and _, starting with a letter or digit"
 
 
 @dataclass(frozen=True)
@@ -45,10 +46,8 @@ class Workspace:
     target: str
 
     def __post_init__(self) -> None:
-        if not _TARGET_NAME.fullmatch(self.target):
-            raise SettingsError(
-                f"POSTHOG_TARGET {self.target!r} must be 1 to 63 of a-z, 0-9, - and _, starting with a letter or digit"
-            )
+        if not TARGET_NAME.fullmatch(self.target):
+            raise SettingsError(f"POSTHOG_TARGET {self.target!r} {TARGET_NAME_WORDS}")
 
     @property
     def root(self) -> str:

@@ -7,10 +7,11 @@ import pytest
 
 from snowplow_posthog_dagster.automation.late_files import requests
 from snowplow_posthog_dagster.definitions import build_definitions
+from snowplow_posthog_dagster.loading.day import DayLoad
 from snowplow_posthog_dagster.loading.setup import archive_of, connection_of
 from snowplow_posthog_dagster.settings import Environment, Settings
 from snowplow_posthog_dagster.storage.day_log import DayLog
-from snowplow_posthog_dagster.storage.entries import Delivered
+from snowplow_posthog_dagster.storage.entries import Broken, Delivered
 from snowplow_posthog_dagster.storage.leases import DayLease
 from snowplow_posthog_dagster.storage.target import pause
 from tests.automation.conftest import settled
@@ -22,7 +23,14 @@ def week_ago(world):
     day = world.now.date() - dt.timedelta(days=6)
     world.put(dt.datetime.combine(day, dt.time(4), dt.UTC), "SnowPlow-1.gz")
     world.settle(day)
+    close(world, day)
     return day
+
+
+def close(world, day) -> None:
+    archive = archive_of(world.settings, connection_of(world.settings))
+    load = DayLoad(archive=archive, workspace=world.workspace, day=day, writer="test")
+    assert load.close(archive.list_day(day))
 
 
 def asked(world) -> dict[str, str]:
@@ -77,6 +85,55 @@ def test_unsent_events_get_a_run_too(world, week_ago):
 def test_a_day_that_was_never_loaded_is_nobodys(world):
     late(world, world.now.date() - dt.timedelta(days=2))
     assert asked(world) == {"": "0 days have nothing new"}
+
+
+def test_the_rest_of_a_day_that_was_asked_for_in_part_is_left_to_whoever_began_it(world):
+    day = world.now.date() - dt.timedelta(days=400)
+    for hour in (4, 5):
+        world.put(dt.datetime.combine(day, dt.time(hour), dt.UTC), f"SnowPlow-{hour}.gz")
+    found = archive_of(world.settings, connection_of(world.settings)).list_day(day)
+    one_hour = [entry for one in found if one.hour == 4 for entry in settled(one)]
+    DayLog(world.workspace, day).write(one_hour, writer="test")
+    assert asked(world) == {"": "1 days have nothing new"}, "as after `load DAY --hour 4`"
+    world.tick()
+    assert asked(world) == {"": "1 days have nothing new"}
+
+
+def test_batches_that_were_made_alone_are_not_sent_by_a_schedule(world):
+    day = world.now.date() - dt.timedelta(days=6)
+    world.put(dt.datetime.combine(day, dt.time(4), dt.UTC), "SnowPlow-1.gz")
+    (found,) = archive_of(world.settings, connection_of(world.settings)).list_day(day)
+    made = [entry for entry in settled(found) if not isinstance(entry, Delivered)]
+    DayLog(world.workspace, day).write(made, writer="test")
+    assert asked(world) == {"": "1 days have nothing new"}
+
+
+def test_a_day_that_began_after_the_sensor_is_asked_for_whatever_was_done_of_it(world):
+    world.tick()
+    world.after(days=8)
+    day = world.now.date() - dt.timedelta(days=6)
+    late(world, day)
+    assert asked(world) == {f"{day}": "1 new files"}
+
+
+def test_a_broken_object_of_a_backfill_is_tried_again_although_its_day_was_never_closed(world):
+    day = world.now.date() - dt.timedelta(days=400)
+    for hour in (4, 5):
+        world.put(dt.datetime.combine(day, dt.time(hour), dt.UTC), f"SnowPlow-{hour}.gz")
+    good, bad = archive_of(world.settings, connection_of(world.settings)).list_day(day)
+    broken = Broken(
+        object=bad.object_id,
+        revision=0,
+        key=bad.key,
+        etag=bad.etag,
+        hour=5,
+        reason="no gzip",
+        next_try="2022-06-06T00:00:00Z",
+        writer="test",
+        at="2022-06-06T00:00:00Z",
+    )
+    DayLog(world.workspace, day).write([*settled(good), broken], writer="test")
+    assert asked(world) == {f"{day}": "1 new files"}
 
 
 def test_a_day_outside_of_the_partitions_is_nobodys_although_it_was_loaded_once(world, week_ago):

@@ -7,7 +7,6 @@ import pytest
 
 from snowplow_posthog_dagster.automation.check_alerts import _evaluations
 from snowplow_posthog_dagster.automation.housekeeping import keep_house
-from snowplow_posthog_dagster.automation.old_runs import delete_old_runs
 from snowplow_posthog_dagster.automation.schedules import Night, NightConfig, NightReport, build_nightly_schedule
 from snowplow_posthog_dagster.loading.day import DayLoad
 from snowplow_posthog_dagster.loading.setup import archive_of, connection_of
@@ -243,25 +242,6 @@ def test_a_day_of_a_backfill_has_no_hour_to_be_complete_by(world):
     assert "not complete: 1 objects to transform" in night(world).lines[0]
     assert "complete_in_time" not in checks(world, day)
     assert checks(world, day)["hours_present"] is False
-
-
-def test_old_sensor_runs_go_but_the_last_good_one_of_a_day_stays(world):
-    @dg.job
-    def quick() -> None: ...
-
-    tags = {"dagster/sensor_name": "new_snowplow_files", "dagster/partition": "2022-06-06"}
-    success, failure = dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE
-    runs = [
-        world.instance.create_run_for_job(quick, tags=tags, status=status) for status in (success, failure, success)
-    ]
-    other = world.instance.create_run_for_job(quick, tags={"dagster/partition": "2022-06-06"}, status=failure)
-    now = world.now
-    assert delete_old_runs(world.instance, "new_snowplow_files", now + dt.timedelta(days=13), dry_run=False) == 0
-    later = now + dt.timedelta(days=15)
-    assert delete_old_runs(world.instance, "new_snowplow_files", later, dry_run=True) == 2
-    assert delete_old_runs(world.instance, "new_snowplow_files", later, dry_run=False) == 2
-    left = {record.dagster_run.run_id for record in world.instance.get_run_records()}
-    assert left == {runs[-1].run_id, other.run_id}
 
 
 def test_the_schedule_ships_stopped_and_its_job_runs(world, yesterday):

@@ -3,12 +3,17 @@
 The assets have the project's names and fail on request; the sensors are the project's own.
 """
 
+import datetime as dt
+import time
+
 import dagster as dg
 import pytest
 from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 
 from snowplow_posthog_dagster.automation import failures, slack_alerts
+from snowplow_posthog_dagster.automation.alert_memory import HeldDays
 from snowplow_posthog_dagster.automation.alert_words import LONGEST_TEXT, ending_of
+from snowplow_posthog_dagster.automation.check_alerts import Evaluation, _due
 from snowplow_posthog_dagster.errors import AuthenticationError, StorageUnavailableError
 from snowplow_posthog_dagster.resources.slack import AlertSlackResource
 from snowplow_posthog_dagster.settings import AlertsSection
@@ -118,6 +123,35 @@ def test_a_success_of_another_day_is_no_recovery(desk):
     desk.run("2022-01-06")
     desk.watch()
     assert len(desk.slack.texts()) == 1
+
+
+def nightly(desk, error: Exception | None = None) -> None:
+    """A run of a job that makes no asset."""
+
+    @dg.op
+    def reconcile_and_tidy() -> None:
+        if error:
+            raise error
+
+    @dg.job
+    def nightly_job() -> None:
+        reconcile_and_tidy()
+
+    result = nightly_job.execute_in_process(instance=desk.instance, raise_on_error=False)
+    if not result.success:
+        desk.see(result.dagster_run, result.get_run_failure_event())
+
+
+def test_a_job_that_makes_no_asset_recovers_when_it_succeeds(desk):
+    nightly(desk)
+    nightly(desk, ValueError("S3 was away"))
+    assert "S3 was away" in desk.slack.texts("#data-alerts")[-1]
+    assert desk.watch().startswith("1 alerts open")
+    nightly(desk)
+    assert desk.watch().startswith("0 alerts open")
+    assert "*reconcile_and_tidy* recovered: no partition" in desk.slack.texts("#data-alerts")[-1]
+    nightly(desk, ValueError("another night"))
+    assert "times by now" not in desk.slack.texts()[-1], "the night in March is over"
 
 
 def test_a_threshold_counts_failures_in_a_row_of_different_days(desk):
@@ -291,6 +325,39 @@ def test_a_failing_check_is_told_while_the_run_succeeds(desk):
     desk.run("2022-01-03")
     desk.watch()
     assert "passes again for 2022-01-03" in desk.slack.texts()[-1]
+
+
+def test_the_days_of_a_backfill_for_which_a_check_fails_are_told_together(desk):
+    desk.check_passes = False
+    for day in ("2022-01-05", "2022-01-06", "2022-01-07"):
+        desk.run(day)
+        desk.watch()
+    assert len(desk.slack.texts()) == 1 and "fails for 2022-01-05\n" in desk.slack.texts()[0]
+    desk.check_passes = True
+    desk.run("2022-01-06")
+    desk.watch()
+    assert len(desk.slack.texts()) == 1, "nobody was told that it failed"
+    desk.check_passes = False
+    desk.run("2022-01-08")
+    desk.watch(later=3_500)
+    assert len(desk.slack.texts()) == 1
+    desk.watch(later=3_700)
+    assert "fails for 2022-01-07, 2022-01-08\n" in desk.slack.texts()[-1]
+    desk.watch(later=8_000)
+    assert len(desk.slack.texts()) == 2
+    desk.check_passes = True
+    desk.run("2022-01-08")
+    desk.watch(later=8_000)
+    assert "passes again for 2022-01-08" in desk.slack.texts()[-1]
+
+
+def test_a_check_of_today_is_told_at_once_whatever_history_was_told_of(desk):
+    now = time.time()
+    today = f"{dt.datetime.now(dt.UTC).date()}"
+    bad = [Evaluation(1, "2022-01-05", passed=False, words="old"), Evaluation(2, today, passed=False, words="new")]
+    held = HeldDays(last_said=now)
+    assert _due(held, bad, [], AlertsSection(), now) == ([today], "new")
+    assert held.days == ["2022-01-05"]
 
 
 def test_a_check_that_is_not_chosen_is_not_told(desk):

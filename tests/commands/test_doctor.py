@@ -29,6 +29,22 @@ def test_a_target_that_has_all_that_a_load_needs_is_well(typed: Typed) -> None:
     assert (said.exit_code, said.output.splitlines()[-1]) == (0, "All is well."), said.output
 
 
+@pytest.mark.parametrize("entry", ["{prefix: output}", "{prefix: output/, layout: '{yyyy}-{MM}-{dd}/'}"])
+def test_an_archive_whose_files_lie_elsewhere_than_days_are_looked_for_is_told_of(
+    typed: Typed, tmp_path: Path, entry: str
+) -> None:
+    (tmp_path / "settings.yaml").write_text(f"archive: [{entry}]")
+    said = typed(*NO_EVENT)
+    assert said.exit_code == 0, said.output
+    (line,) = [line for line in said.output.splitlines() if line.startswith("warns archive: ")]
+    assert "where days are looked for; check `prefix` and `layout`" in line
+
+
+def test_an_entry_of_other_days_is_held_against_the_layout_alone(typed: Typed, tmp_path: Path) -> None:
+    (tmp_path / "settings.yaml").write_text("archive: [{prefix: output/, from: 2024-01-01}]")
+    assert "ok    archive: listed and read" in typed(*NO_EVENT).output
+
+
 def test_every_check_runs_while_s3_is_away(typed: Typed) -> None:
     typed.ground.environment["AWS_ENDPOINT_URL_S3"] = "http://127.0.0.1:9"
     said = typed(*NO_EVENT)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from snowplow_posthog_dagster.automation.housekeeping import stored_days
 from snowplow_posthog_dagster.storage.day_log import DayLog
 from snowplow_posthog_dagster.storage.entries import Purged, Reconciled
 from snowplow_posthog_dagster.storage.workspace import timestamp_text
@@ -99,3 +100,14 @@ def test_days_outside_of_the_range_are_left_alone(typed: Typed) -> None:
     assert "Deleted 1 batches" in typed("housekeeping", "--from", "2022-06-07", "--yes").output
     assert [key for key in typed.ground.stored("batches") if "dt=2022-06-06" in key]
     assert not [key for key in typed.ground.stored("batches") if f"dt={later}" in key]
+
+
+def test_a_file_that_is_not_ours_hides_no_day_and_stays(typed: Typed) -> None:
+    typed.ground.put("a", lines_of(2))
+    typed.ground.run()
+    for kind in ("batches", "samples"):
+        for name in ("README.txt", "dt=notes/", "~"):
+            typed.ground.workspace.bucket.put(typed.ground.workspace.key(kind) + f"/{name}", b"notes")
+    assert stored_days(typed.ground.workspace) == [DAY]
+    assert typed("housekeeping", "--yes").exit_code == 0
+    assert typed.ground.workspace.bucket.get(typed.ground.workspace.key("batches") + "/README.txt") == b"notes"

@@ -4,7 +4,8 @@ import re
 
 import pytest
 
-from snowplow_posthog_dagster.settings import Environment
+from snowplow_posthog_dagster.definitions import build_definitions
+from snowplow_posthog_dagster.settings import Environment, Settings, SettingsFile
 
 # Read by boto3, not by us.
 BOTO3 = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_REGION", "AWS_ENDPOINT_URL_S3"}
@@ -60,3 +61,12 @@ def test_a_copy_with_the_blanks_filled_loads(lines, monkeypatch, tmp_path):
     assert environment.posthog_target == "test"
     assert environment.posthog_backfill_end_date is None
     assert environment.posthog_project_api_key is None
+
+
+def test_the_readme_names_things_as_they_are_called_under_its_target(repository):
+    readme = (repository / "README.md").read_text()
+    graph = build_definitions(Settings(Environment(posthog_target="test"), SettingsFile())).get_repository_def()
+    events = next(found for key, found in graph.assets_defs_by_key.items() if key.path[-1] == "posthog_events")
+    names = [events.key.to_user_string(), str(list(events.key.path)).replace("'", '"'), events.op.name]
+    names += [sensor.name for sensor in graph.sensor_defs if sensor.name.endswith("new_snowplow_files")]
+    assert [name for name in names if f"`{name}`" not in readme] == []

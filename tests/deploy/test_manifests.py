@@ -266,6 +266,18 @@ def test_a_backfill_leaves_a_slot_to_live_loads(repository):
         assert config["run_monitoring"]["free_slots_after_run_end_seconds"] > 0
 
 
+def test_the_limit_of_the_failure_sensor_is_set_where_sensors_run(repository):
+    """Dagster reads it while it evaluates the sensor, and that is in the code server."""
+    name = "DAGSTER_RUN_STATUS_SENSOR_PROCESS_LIMIT"
+    compose = yaml.safe_load((repository / "deploy" / "compose.yaml").read_text())["services"]
+    assert {service for service, found in compose.items() if name in found["environment"]} == {"code"}
+    assert compose["code"]["environment"]["DAGSTER_PG_HOST"] == "postgres"
+    chart = values(repository, "values.yaml")
+    assert name not in chart["dagsterDaemon"].get("env", {})
+    for deployment in chart["dagster-user-deployments"]["deployments"]:
+        assert {"name": name, "value": "25"} in deployment["env"]
+
+
 def test_compose_publishes_nothing_but_the_ui_on_loopback(repository):
     compose = yaml.safe_load((repository / "deploy" / "compose.yaml").read_text())
     ports = {name: service.get("ports", []) for name, service in compose["services"].items()}

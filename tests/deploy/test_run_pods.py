@@ -123,7 +123,7 @@ def test_a_rotated_secret_reaches_the_next_pod_under_either_name(run, repository
 
 def test_no_secret_stands_in_it(run):
     literal = {entry["name"] for entry in run.container["env"] if "value" in entry}
-    assert literal <= {"DAGSTER_HOME", "DAGSTER_RUN_JOB_NAME"}
+    assert literal <= {"DAGSTER_HOME", "DAGSTER_RUN_JOB_NAME", "DAGSTER_RUN_STATUS_SENSOR_PROCESS_LIMIT"}
 
 
 def test_it_may_do_nothing_that_it_does_not_need(run):

@@ -128,6 +128,15 @@ def test_a_profile_gives_its_keys_and_its_region(monkeypatch, tmp_path):
     )
 
 
+def test_the_region_is_that_of_the_setting_then_of_aws_region_then_of_what_boto3_reads(monkeypatch):
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
+    monkeypatch.setenv("AWS_REGION", "eu-central-1")
+    assert connect(Connection(region="eu-west-3")).meta.region_name == "eu-west-3"
+    assert connect(Connection()).meta.region_name == "eu-central-1"
+    monkeypatch.setenv("AWS_REGION", "")
+    assert connect(Connection()).meta.region_name == "eu-west-1"
+
+
 def test_a_bucket_lists_through_it(clients):
     ours, _ = clients
     listed = list(Bucket(ours, "bucket").listing("a/"))
@@ -146,7 +155,11 @@ def test_an_endpoint_that_is_not_there_is_said():
 
 @pytest.mark.parametrize(
     ("variable", "value", "words"),
-    [("AWS_PROFILE", "nobody", "AWS profile of AWS_PROFILE"), ("AWS_ENDPOINT_URL_S3", "no url", "AWS_ENDPOINT_URL_S3")],
+    [
+        ("AWS_PROFILE", "nobody", "AWS profile of AWS_PROFILE"),
+        ("AWS_ENDPOINT_URL_S3", "no url", "AWS_ENDPOINT_URL_S3"),
+        ("AWS_REGION", "eu central", "set AWS_REGION, or `s3.region`.*'eu central'"),
+    ],
 )
 def test_what_a_variable_got_wrong_is_named_by_the_variable(monkeypatch, variable, value, words):
     monkeypatch.setenv(variable, value)
