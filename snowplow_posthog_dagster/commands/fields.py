@@ -72,7 +72,7 @@ def _difference(current: Settings, other: Path, place: str, limit: int) -> Diffe
 
 def _show(found: Difference, other: Path) -> None:
     out.print(
-        f"{found.records:,} records under the settings and under {other}: {found.same:,} the same,"
+        f"{found.records:,} records under the settings and under {plain(str(other))}: {found.same:,} the same,"
         f" {found.twins:,} with another identity"
     )
     for words, number in found.outcomes.most_common():
@@ -82,7 +82,7 @@ def _show(found: Difference, other: Path) -> None:
         table.add_column(name, justify="right" if name == "events" else "left", overflow="fold")
     for part, number in found.parts.most_common():
         old, new = found.examples[part][0]
-        table.add_row(part, f"{number:,}", _example(old), _example(new))
+        table.add_row(plain(part), f"{number:,}", _example(old), _example(new))
     if found.parts:
         out.print(table)
     err.print("Nothing was sent.")

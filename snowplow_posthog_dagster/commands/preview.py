@@ -10,13 +10,22 @@ from typing import Annotated
 
 import typer
 from rich.columns import Columns
-from rich.json import JSON
+from rich.highlighter import JSONHighlighter
 from rich.panel import Panel
 from rich.table import Table
+from rich.text import Text
 
 from snowplow_posthog_dagster.commands.pipes import chunks_of
 from snowplow_posthog_dagster.commands.profile import show_profile
-from snowplow_posthog_dagster.commands.terminal import err, forgotten_people, friendly_errors, out, plain, settings
+from snowplow_posthog_dagster.commands.terminal import (
+    err,
+    forgotten_people,
+    friendly_errors,
+    out,
+    plain,
+    settings,
+    unsteered,
+)
 from snowplow_posthog_dagster.errors import SettingsError
 from snowplow_posthog_dagster.loading.setup import archive_of, connection_of
 from snowplow_posthog_dagster.mapping.mapper import Mapper
@@ -117,8 +126,8 @@ def show(
     """Print one record and what it becomes; entities in one line each unless `whole_entities`."""
     left = _fields(record) if isinstance(record, Record) else f"{len(record.raw):,} bytes that are no record"
     if isinstance(outcome, Mapped):
-        right: JSON | str
-        right, title = JSON(_shortened(outcome.event, whole_entities=whole_entities)), "PostHog event"
+        right: Text | str
+        right, title = _highlighted(_shortened(outcome.event, whole_entities=whole_entities)), "PostHog event"
     elif isinstance(outcome, Filtered):
         right, title = f"filtered by the rule {outcome.rule}", "filtered"
     else:
@@ -131,6 +140,8 @@ def show(
 
 def _fields(record: Record) -> Table:
     table = Table(show_header=False, box=None, padding=(0, 1))
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
     for column, value in zip(COLUMNS, record.fields, strict=True):
         if value:
             table.add_row(f"[dim]{column.name}[/]", plain(_cut(value)))
@@ -146,7 +157,14 @@ def _shortened(event: bytes, *, whole_entities: bool) -> str:
     content["properties"] = {
         name: _readable(value, whole_entities=whole_entities) for name, value in content["properties"].items()
     }
-    return json.dumps(content)
+    return json.dumps(content, indent=2, ensure_ascii=False)
+
+
+def _highlighted(content: str) -> Text:
+    """JSON in colours, wrapped where it is wider than its half of the terminal."""
+    text = Text(unsteered(content), no_wrap=False, overflow="fold")
+    JSONHighlighter().highlight(text)
+    return text
 
 
 def _readable(value: object, *, whole_entities: bool) -> object:
