@@ -175,6 +175,7 @@ class StripQueryParameters(Section):
         "deep_link_received.url",
         "deep_link_received.referrer",
     )
+    """Columns and paths of URLs; where the last name has `query` in it, of query strings alone."""
 
 
 class PrivacySettings(Section):
@@ -207,7 +208,8 @@ class Condition(Section):
     host: tuple[Literal["localhost", "staging"], ...] = ()
     """Holds when page_urlhost is of this machine, or has `staging`, `stage` or `stg` as a part of its name."""
     matches: dict[Path, Pattern] = {}
-    """Column or path -> regular expression, searched in the value as text; a missing value is empty text."""
+    """Column or path -> regular expression, searched in the value as text, in each one where entities or lists hold
+    several; a missing value is empty text."""
 
     @model_validator(mode="after")
     def _is_not_empty(self) -> "Condition":
