@@ -6,8 +6,8 @@ give it away: a hashed user_id makes a hashed distinct_id. An id that stands for
 dropped stays away: rules that fill empty columns from others (a URL from its parts) leave dropped ones empty.
 
 By default goes what nobody meant to collect: values that people typed into forms, and the advertising ids of phones.
-The preset `strict` is for a project that must not hold personal data in the clear; `keep` exempts single fields from
-both, never from what the settings ask for themselves.
+The preset `strict` is for a project that must not hold personal data in the clear, so it also hashes whatever the
+settings send as distinct_id; `keep` exempts single fields from both, never from what the settings ask for themselves.
 """
 
 import hmac
@@ -21,7 +21,7 @@ from snowplow_posthog_dagster.errors import SettingsError
 from snowplow_posthog_dagster.mapping.campaign import PARAMETERS
 from snowplow_posthog_dagster.mapping.columns import DEFAULTS, Columns
 from snowplow_posthog_dagster.mapping.identity import PERSONAL_IDS, SESSION_IDS, compile_legal
-from snowplow_posthog_dagster.mapping.paths import EntityPath, parse_path, without_vendor
+from snowplow_posthog_dagster.mapping.paths import TEXT_COLUMNS, EntityPath, parse_path, without_vendor
 from snowplow_posthog_dagster.mapping.settings import IdentitySettings, MappingSettings, PrivacySettings
 from snowplow_posthog_dagster.snowplow.columns import INDEX
 
@@ -87,7 +87,7 @@ def compile_privacy(settings: MappingSettings, secret: bytes | None) -> Privacy:
     Raises:
         SettingsError: something is to be hashed and there is no secret, or something is kept that nothing touches.
     """
-    _check_kept(settings.privacy)
+    _check_kept(settings.privacy, settings.identity)
     actions = tuple(_actions(settings.privacy, settings.identity, secret))
     changes: list[tuple[str, Change]] = []
     by_schema: dict[str, list[tuple[tuple[str, ...], Change]]] = {}
@@ -125,7 +125,7 @@ def _actions(settings: PrivacySettings, identity: IdentitySettings, secret: byte
             actions.append(Action(path, "strip query parameters", _stripper(names, is_query)))
     for path, length in settings.truncate.items():
         actions.append(Action(path, f"truncate {length}", truncate_ip if length == "ip" else _cutter(length)))
-    hashes = dict.fromkeys((*_not_kept(settings, (), STRICT_HASHES), *settings.hash))
+    hashes = _once((*_not_kept(settings, (), (*STRICT_HASHES, *_ids_of(identity))), *settings.hash))
     if hashes:
         hashed = _hasher(_required(secret))
         hashed_id = _id_hasher(_required(secret), compile_legal(identity.illegal_ids))
@@ -134,15 +134,26 @@ def _actions(settings: PrivacySettings, identity: IdentitySettings, secret: byte
     return actions
 
 
+def _ids_of(identity: IdentitySettings) -> list[str]:
+    """What the settings send as distinct_id: text, since a number in a column cannot be hashed."""
+    return [path for path in identity.distinct_id if path in TEXT_COLUMNS or path not in INDEX]
+
+
+def _once(paths: tuple[str, ...]) -> list[str]:
+    """Each path once, and none with its vendor that is named without: a hash of a hash would be another person."""
+    return [path for path in dict.fromkeys(paths) if path == without_vendor(path) or without_vendor(path) not in paths]
+
+
 def _stripped_names(settings: PrivacySettings, path: str) -> frozenset[str]:
     names = frozenset(name.lower() for name in settings.strip_query_parameters.names)
     by_preset = settings.preset == "strict" and path not in settings.keep
     return names | {ALL_BUT_CAMPAIGNS} if by_preset else names
 
 
-def _check_kept(settings: PrivacySettings) -> None:
+def _check_kept(settings: PrivacySettings, identity: IdentitySettings) -> None:
     """Refuse an exemption that would do nothing under either preset: it is written differently than what it exempts."""
-    known = {*DROPPED_BY_DEFAULT, *STRICT_DROPS, *STRICT_HASHES, *settings.strip_query_parameters.within}
+    within = settings.strip_query_parameters.within
+    known = {*DROPPED_BY_DEFAULT, *STRICT_DROPS, *STRICT_HASHES, *_ids_of(identity), *within}
     for path in settings.keep:
         if path not in known:
             raise SettingsError(

@@ -215,6 +215,23 @@ def test_what_two_lists_hash_is_hashed_once():
     assert event({"privacy": {"preset": "strict", "hash": ["user_id"]}}, user_id="ada")["distinct_id"] == hashed("ada")
 
 
+def test_an_id_that_is_named_with_its_vendor_too_is_hashed_once():
+    session = [(CLIENT_SESSION, {"userId": "install", "sessionId": "s"})]
+    for privacy in ({"preset": "strict", "hash": [f"{CLIENT}.userId"]},
+                    {"hash": [f"{CLIENT}.userId", "client_session.userId"]}):  # fmt: skip
+        assert properties({"privacy": privacy}, entities=session)["$device_id"] == hashed("install")
+
+
+def test_strict_hashes_whatever_the_settings_send_as_distinct_id():
+    chain = {"identity": {"distinct_id": ["com.acme/user.email", "se_label", "txn_id"]}}
+    strict = {**chain, "privacy": {"preset": "strict"}}
+    user = [("iglu:com.acme/user/jsonschema/1-0-0", {"email": "ada@example.org"})]
+    assert event(strict, entities=user)["distinct_id"] == hashed("ada@example.org")
+    assert event(strict, se_label="ada@example.org")["distinct_id"] == hashed("ada@example.org")
+    kept = {**chain, "privacy": {"preset": "strict", "keep": ["com.acme/user.email"]}}
+    assert event(kept, entities=user)["distinct_id"] == "ada@example.org"
+
+
 def test_strict_takes_user_names_off_urls_and_strips_deep_links():
     found = properties({"privacy": {"preset": "strict"}}, page_url="https://ada:secret@a.org/b",
                        **unstruct("iglu:com.snowplowanalytics.mobile/deep_link_received/jsonschema/1-0-0",
