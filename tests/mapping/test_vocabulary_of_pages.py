@@ -122,6 +122,15 @@ def test_search_engines_are_found_by_their_host(host, engine):
     assert found.get("ph_keyword") == ("tea" if engine else None)
 
 
+def test_an_app_of_a_search_engines_maker_is_no_search_engine():
+    app = {"page_referrer": "android-app://com.google.android.gm/", "refr_urlhost": "com.google.android.gm"}
+    for given in (app, {**app, "refr_urlscheme": "android-app"}, {"page_referrer": app["page_referrer"]}):
+        found = properties(**given)
+        assert ("$search_engine" in found, found["$referring_domain"]) == (False, "com.google.android.gm")
+    only_host = properties(refr_urlhost="www.google.com")
+    assert only_host["$search_engine"] == "google", "privacy may have taken the rest"
+
+
 def test_what_was_searched_for_is_read_from_the_query_if_need_be():
     found = properties(page_referrer="https://www.google.com/?q=green+tea", refr_urlhost="www.google.com",
                        refr_urlquery="hl=en&q=green+tea%21")  # fmt: skip
@@ -154,6 +163,13 @@ def test_a_campaign_that_the_enrichment_missed_is_found_in_the_query():
     )
     assert found.items() >= {"utm_source": "news letter", "utm_medium": "e mail", "gclid": "g", "_kx": "k"}.items()
     assert "utm_term" not in found
+
+
+@pytest.mark.parametrize("name", ["utm_source", "mkt_source"])
+def test_a_campaign_that_is_not_to_be_sent_is_not_sent_from_the_query_either(name):
+    given = {"page_urlquery": "utm_source=news&utm_medium=mail"}
+    found = properties({"properties": {"drop": [name]}}, **given)
+    assert ("utm_source" in found, found["utm_medium"]) == (False, "mail")
 
 
 def test_the_enrichment_comes_before_the_query():
