@@ -143,6 +143,8 @@ def test_encryption_reaches_every_put(monkeypatch: pytest.MonkeyPatch, tmp_path:
         ("archive: [{prefix: a/, from: 2022-01-01}, {prefix: b/, from: 2023-01-01}]", "overlap"),
         ("archive: [{prefix: a/, until: 2022-01-01}, {prefix: b/, from: 2023-01-01}]", "nothing holds the days"),
         ("a: [", "not YAML"),
+        ("mapping: {privacy: {drop: user_id}}", r"privacy.drop: Input should be a list, as in \[one, two\]$"),
+        ("mapping: {privacy: {drop: [nothing]}}", "privacy.drop.0: 'nothing' is no column"),
     ],
 )
 def test_a_wrong_settings_file_is_named_with_the_place(tmp_path: Path, content: str, words: str) -> None:

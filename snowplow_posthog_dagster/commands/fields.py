@@ -25,7 +25,10 @@ def fields(
     place: Annotated[
         str | None, typer.Argument(help="With --diff: a file, s3://bucket/prefix, or a key of the archive bucket.")
     ] = None,
-    diff: Annotated[Path | None, typer.Option(help="Another settings file to compare the mapping with.")] = None,
+    diff: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="Another settings file to compare the mapping with."),
+    ] = None,
     limit: Annotated[int, typer.Option(min=1, help="With --diff: read at most so many records.")] = 10_000,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON line per field, for a review by program.")] = False,
 ) -> None:

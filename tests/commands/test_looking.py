@@ -41,3 +41,9 @@ def test_the_difference_of_settings_shows_a_property_whose_name_looks_like_marku
     result = run("fields", records, "--diff", str(other))
     assert result.returncode == 0, result.stderr
     assert f"$feature/{SPELLED}" in result.stdout
+
+
+def test_other_settings_that_are_not_there_are_not_taken_for_those_of_the_environment(records: str) -> None:
+    result = run("fields", records, "--diff", "/nowhere/other.yaml")
+    assert (result.returncode, "'--diff'" in result.stderr) == (2, True)
+    assert "SNOWPLOW_POSTHOG_SETTINGS" not in result.stderr
