@@ -26,7 +26,7 @@ from snowplow_posthog_dagster.commands.terminal import (
     settings,
     unsteered,
 )
-from snowplow_posthog_dagster.errors import SettingsError
+from snowplow_posthog_dagster.errors import ObjectError, SettingsError
 from snowplow_posthog_dagster.loading.setup import archive_of, connection_of
 from snowplow_posthog_dagster.mapping.mapper import Mapper
 from snowplow_posthog_dagster.mapping.outcome import Filtered, Mapped
@@ -80,7 +80,8 @@ def records_at(current: Settings, place: str) -> Iterator[tuple[str, Record | Re
     """The records of a place, with the name of the object in which each lies.
 
     A place is a file, everything below an s3:// prefix or a key of the archive bucket, or a day or an hour of the
-    archive. Raises SettingsError when nothing lies there.
+    archive. An object that cannot be read to its end is named, and its neighbours are read, as when a day is loaded.
+    Raises SettingsError when nothing lies there.
     """
     if Path(place).exists():
         with Path(place).open("rb") as source:
@@ -90,9 +91,13 @@ def records_at(current: Settings, place: str) -> Iterator[tuple[str, Record | Re
     found = False
     for bucket, listed in _listed_at(current, place):
         found = True
-        _, chunks = bucket.stream(listed.key, etag=listed.etag, chunk_bytes=CHUNK_BYTES)
-        for record in records(inflate(chunks)):
-            yield f"s3://{bucket.name}/{listed.key}", record
+        name = f"s3://{bucket.name}/{listed.key}"
+        try:
+            _, chunks = bucket.stream(listed.key, etag=listed.etag, chunk_bytes=CHUNK_BYTES)
+            for record in records(inflate(chunks)):
+                yield name, record
+        except ObjectError as error:
+            err.print(f"{plain(name)} is not read to its end: {type(error).__name__}: {plain(str(error))}")
     if not found:
         raise SettingsError(f"nothing lies at {place!r}: no file, and no data in the archive or below such a prefix")
 
