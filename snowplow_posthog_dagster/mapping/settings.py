@@ -174,6 +174,8 @@ class StripQueryParameters(Section):
         "link_click.targetUrl",
         "deep_link_received.url",
         "deep_link_received.referrer",
+        "deep_link.url",
+        "deep_link.referrer",
     )
     """Columns and paths of URLs; where the last name has `query` in it, of query strings alone."""
 

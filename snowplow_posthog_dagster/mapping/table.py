@@ -98,7 +98,7 @@ numbers of the sample days are equal (tests/mapping/test_analyst_checklist.py):
 | --- | --- |
 | one session over midnight | two, since the id of a session must be of its day (session.py) |
 | quarantine what comes more than 3 days after the start of a session | counts it, on its own day |
-| leave out what was sent more than 3 days after it happened | counts it, on the day on which it happened |
+| leave out what was sent more than 3 days after it happened, or does not say when | counts it, on the day it happened |
 | leave out page views without a page view id | counts them |
 | leave out events without a session id | counts them |
 | leave out bots by words in the user agent | counts them, unless a filter drops `bot: [useragent]` |

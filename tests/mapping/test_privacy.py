@@ -241,6 +241,15 @@ def test_strict_takes_user_names_off_urls_and_strips_deep_links():
     assert link == {"url": "app://open", "referrer": "https://b.org/"}
 
 
+def test_parameters_are_stripped_from_the_entity_of_a_deep_link_as_from_its_event():
+    """The trackers put what they received on the next screen view as well."""
+    entity = ("iglu:com.snowplowanalytics.mobile/deep_link/jsonschema/1-0-0",
+              {"url": "app://open?token=1&x=2", "referrer": "https://b.org/?token=3"})  # fmt: skip
+    found = properties({"privacy": {"strip_query_parameters": {"names": ["token"]}}}, entities=[entity])
+    (link,) = found["contexts_com_snowplowanalytics_mobile_deep_link_1"]
+    assert (link["url"], link["referrer"]) == ("app://open?x=2", "https://b.org/")
+
+
 def test_a_url_in_an_entity_whose_name_has_query_in_it_is_stripped_as_a_url():
     settings = {"privacy": {"strip_query_parameters": {"names": ["t"], "within": ["search_query.url"]}}}
     found = properties(settings, entities=[("iglu:com.acme/search_query/jsonschema/1-0-0", {"url": "https://a/?t=1"})])
