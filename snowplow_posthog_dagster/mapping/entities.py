@@ -27,7 +27,7 @@ RULES = (
     ),
     Rule("unstruct_event_<vendor>_<name>_<model>", "unstruct_event", "The data of the self-describing event."),
     Rule("<schema>_<field>", "`entities.rules`: flatten", "Each field a property of its own."),
-    Rule("$groups", "`entities.rules`: groups", "Group type and key."),
+    Rule("$groups", "`entities.rules`: groups", "Group type and key; PostHog reads them on events with a person profile."),
     Rule("$feature/<experiment>", "`entities.rules`: features", "The variant of an experiment."),
 )
 
