@@ -32,7 +32,9 @@ RULES = (
         "Each field of the first entity of a schema a property of its own. Further ones stay whole in the list, and so "
         "does one of which a name is taken.",
     ),
-    Rule("$groups", "`entities.rules`: groups", "Group type and key; PostHog reads them on events with a person profile."),
+    Rule(
+        "$groups", "`entities.rules`: groups", "Group type and key; PostHog reads them on events with a person profile."
+    ),
     Rule("$feature/<experiment>", "`entities.rules`: features", "The variant of an experiment."),
 )
 
