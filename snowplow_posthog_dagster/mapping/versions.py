@@ -43,8 +43,12 @@ def identity_version(settings: MappingSettings, actions: tuple[Action, ...], sec
             "code": IDENTITY_CODE,
             "max_name": MAX_BYTES,
             "events": settings.events.model_dump(mode="json", exclude={"page_ping"}),
-            "identity": settings.identity.model_dump(mode="json", include={"distinct_id", "illegal_ids", "duplicates"}),
-            "privacy": [[action.path, action.verb] for action in touching],
+            "identity": {
+                **settings.identity.model_dump(mode="json", include={"distinct_id", "duplicates"}),
+                "illegal_ids": sorted(set(settings.identity.illegal_ids)),
+            },
+            # Sorted, since what is done to one field has an order of its own, whatever the order of the settings.
+            "privacy": sorted([action.path, action.verb] for action in touching),
             "strip": sorted(settings.privacy.strip_query_parameters.names) if _strips(touching) else [],
             "secret": _fingerprint(secret, touching),
         }

@@ -119,6 +119,18 @@ def test_other_settings_change_the_mapping_version_alone(settings):
     assert changed.mapping_version != BASE.mapping_version
 
 
+def test_another_order_of_what_has_no_order_is_the_same_identity():
+    """A remap would be refused for it."""
+
+    def version(*, ids, paths):
+        return mapper({"identity": {"illegal_ids": ids}, "privacy": {"hash": paths}}).identity_version
+
+    sorted_ones = version(ids=["a", "b"], paths=["domain_userid", "user_id"])
+    assert version(ids=["b", "a"], paths=["user_id", "domain_userid"]) == sorted_ones
+    other_chain = {"identity": {"distinct_id": ["domain_userid", "user_id"]}}
+    assert mapper(other_chain).identity_version != BASE.identity_version, "the chain has one"
+
+
 def test_the_secret_counts_only_where_it_is_used():
     def versions(settings, secret):
         made = mapper(settings, privacy_secret=secret)
