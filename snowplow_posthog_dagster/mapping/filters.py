@@ -6,7 +6,8 @@ same 10 % of the users on every day, with all their events, so that funnels and 
 """
 
 import re
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Container
+from functools import lru_cache
 from hashlib import sha256
 from operator import attrgetter
 from typing import Any
@@ -26,6 +27,8 @@ from snowplow_posthog_dagster.snowplow.schema import parse_schema
 IAB = "com.iab.snowplow/spiders_and_robots"
 
 SAMPLE, PAGE_PING, FORGOTTEN = "sample", "page_ping", "forgotten"
+
+_MISSING = (None,)
 
 _BOT_WORDS = re.compile(
     r"bot|crawl|slurp|spider|archiv|spinn|sniff|seo|audit|survey|pingdom|worm|capture|browsershots|screenshots|analyz|"
@@ -141,22 +144,29 @@ def _compile_match(path: str, pattern: str) -> Holds:
         column = attrgetter(parsed)
         return lambda reading, found, event: search(as_text(column(reading.columns))) is not None
 
+    values_of = _compile_values(parsed)
+
     def matches(reading: Reading, found: Found, event: str) -> bool:
-        return any(search(as_text(value)) is not None for value in _values(reading, parsed) or [None])
+        return any(map(search, map(as_text, values_of(reading) or _MISSING)))
 
     return matches
 
 
-def _values(reading: Reading, path: EntityPath) -> list[Any]:
+def _compile_values(path: EntityPath) -> Callable[[Reading], list[Any]]:
     """The values at a path in all entities of its schema and in the event's own data, not only in the first."""
-    carried = reading.entities if reading.event is None else [*reading.entities, reading.event]
-    data = (entity.data for entity in carried if path.schema in _names_of(entity.schema))
-    return [value for each in data for value in find_all(each, path.fields)]
 
+    @lru_cache(4096)  # of each event all schemas are asked for, and they are few
+    def is_of(uri: str) -> bool:
+        schema = parse_schema(uri)
+        return schema is not None and path.schema in {schema.name, f"{schema.vendor}/{schema.name}"}
 
-def _names_of(uri: str) -> Iterable[str]:
-    schema = parse_schema(uri)
-    return (f"{schema.vendor}/{schema.name}", schema.name) if schema else ()
+    def values(reading: Reading) -> list[Any]:
+        data = [entity.data for entity in reading.entities if is_of(entity.schema)]
+        if reading.event is not None and is_of(reading.event.schema):
+            data.append(reading.event.data)
+        return [value for each in data for value in find_all(each, path.fields)] if data else data
+
+    return values
 
 
 def as_text(value: object) -> str:
