@@ -8,7 +8,7 @@ from collections.abc import Container
 from urllib.parse import unquote_plus
 
 from snowplow_posthog_dagster.mapping.columns import Columns
-from snowplow_posthog_dagster.mapping.page import DEFAULT_PORTS, host_of
+from snowplow_posthog_dagster.mapping.page import DEFAULT_PORTS, host_and_port, host_of
 from snowplow_posthog_dagster.mapping.properties import Properties
 from snowplow_posthog_dagster.mapping.rules import Rule
 
@@ -37,7 +37,8 @@ def describe_referrer(columns: Columns, properties: Properties, *, is_pageview: 
             _come_directly(columns, dropped)
         return
     if not host and "refr_urlhost" not in dropped:
-        host = columns.refr_urlhost = host_of(columns.page_referrer)
+        url = columns.page_referrer
+        host = columns.refr_urlhost = host_and_port(url)[0] if "refr_urlport" in dropped else host_of(url)
     elif host and columns.refr_urlport not in DEFAULT_PORTS:
         columns.refr_urlhost = f"{host}:{columns.refr_urlport}"
     engine = _engine(columns, host)

@@ -232,6 +232,13 @@ def test_strict_hashes_whatever_the_settings_send_as_distinct_id():
     assert event(kept, entities=user)["distinct_id"] == "ada@example.org"
 
 
+def test_a_dropped_port_is_not_read_from_a_url():
+    dropped = {"privacy": {"drop": ["page_urlport", "refr_urlport"]}}
+    found = properties(dropped, page_url="https://a.org:8443/x", page_referrer="https://b.org:9000/")
+    assert (found["$host"], found["$referring_domain"]) == ("a.org", "b.org")
+    assert not {"page_urlport", "refr_urlport"} & set(found)
+
+
 def test_strict_takes_user_names_off_urls_and_strips_deep_links():
     found = properties({"privacy": {"preset": "strict"}}, page_url="https://ada:secret@a.org/b",
                        **unstruct("iglu:com.snowplowanalytics.mobile/deep_link_received/jsonschema/1-0-0",
