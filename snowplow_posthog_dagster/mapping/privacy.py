@@ -121,8 +121,7 @@ def _actions(settings: PrivacySettings, identity: IdentitySettings, secret: byte
     for path in dict.fromkeys(settings.strip_query_parameters.within):
         names = _stripped_names(settings, path)
         if names:
-            is_query = "query" in path.rpartition(".")[2]
-            actions.append(Action(path, "strip query parameters", _stripper(names, is_query)))
+            actions.append(Action(path, "strip query parameters", _stripper(names, path.rpartition(".")[2])))
     for path, length in settings.truncate.items():
         actions.append(Action(path, f"truncate {length}", truncate_ip if length == "ip" else _cutter(length)))
     hashes = _once((*_not_kept(settings, (), (*STRICT_HASHES, *_ids_of(identity))), *settings.hash))
@@ -216,22 +215,32 @@ def truncate_ip(value: Any) -> str | None:
     return str(ipaddress.ip_network(f"{text}/{bits}", strict=False).network_address)
 
 
-def _stripper(names: frozenset[str], is_query: bool) -> Change:
+def _stripper(names: frozenset[str], field: str) -> Change:
+    """What the field holds is told by its name: a query string, a fragment without its sign, or a URL."""
+    strips_all = ALL_BUT_CAMPAIGNS in names
+
     def keeps(pair: str) -> bool:
         name = unquote_plus(pair.partition("=")[0])
-        return name in PARAMETERS if ALL_BUT_CAMPAIGNS in names else name.lower() not in names
+        return name in PARAMETERS if strips_all else name.lower() not in names
 
-    def stripped(value: Any) -> str | None:
-        if not isinstance(value, str):
-            return None
-        if is_query:
-            return "&".join(filter(keeps, value.split("&"))) or None
-        url, hash_sign, fragment = value.partition("#")
+    def of_query(query: str) -> str:
+        return "&".join(filter(keeps, query.split("&")))
+
+    def of_fragment(fragment: str) -> str:
+        """Of `access_token=1&a=2` and of `/page?token=1`; what a page puts there may be anything, so `*` takes it."""
+        path, mark, query = fragment.rpartition("?")
+        left = of_query(query)
+        return "" if strips_all else f"{path}{mark}{left}" if left else path
+
+    def of_url(value: str) -> str:
+        url, sign, fragment = value.partition("#")
         base, _, query = url.partition("?")
-        left = "&".join(filter(keeps, query.split("&"))) if query else ""
-        if ALL_BUT_CAMPAIGNS in names:  # a fragment holds whatever a page puts there, ids and tokens included
-            hash_sign = fragment = ""
+        if strips_all:
             base = _USER_IN_URL.sub(r"\1", base)
-        return f"{base}?{left}{hash_sign}{fragment}" if left else f"{base}{hash_sign}{fragment}"
+        query, left = of_query(query), of_fragment(fragment)
+        if strips_all or (fragment and not left):
+            sign = ""
+        return base + (f"?{query}" if query else "") + sign + left
 
-    return stripped
+    strip = of_query if "query" in field else of_fragment if "fragment" in field else of_url
+    return lambda value: strip(value) or None if isinstance(value, str) else None

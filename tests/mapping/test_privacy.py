@@ -239,6 +239,20 @@ def test_a_dropped_port_is_not_read_from_a_url():
     assert not {"page_urlport", "refr_urlport"} & set(found)
 
 
+@pytest.mark.parametrize(
+    ("fragment", "left"),
+    [("access_token=abc&state=1", "state=1"), ("access_token=abc", ""), ("/reset?token=abc", "/reset"),
+     ("/reset?Token=abc&x=1", "/reset?x=1"), ("top", "top"), ("", ""), ("a&b=c?d", "a&b=c?d")],
+)  # fmt: skip
+def test_parameters_are_stripped_where_single_page_apps_and_logins_put_them(fragment, left):
+    settings = {"privacy": {"strip_query_parameters": {"names": ["token", "access_token"]}}}
+    url = f"https://a.org/x?token=1&y=2#{fragment}"
+    found = properties(settings, page_url=url, page_urlfragment=fragment, refr_urlfragment=fragment)
+    sign = "#" if left or not fragment else ""
+    assert found["$current_url"] == f"https://a.org/x?y=2{sign}{left}"
+    assert found.get("page_urlfragment", "") == found.get("refr_urlfragment", "") == left
+
+
 def test_strict_takes_user_names_off_urls_and_strips_deep_links():
     found = properties({"privacy": {"preset": "strict"}}, page_url="https://ada:secret@a.org/b",
                        **unstruct("iglu:com.snowplowanalytics.mobile/deep_link_received/jsonschema/1-0-0",
