@@ -165,4 +165,13 @@ def sections_of(path: str | os.PathLike[str]) -> dict[Any, Any]:
 
 def fault_lines(error: ValidationError, name: Callable[[list[str]], str]) -> str:
     """One line per fault, without the offending input, which may be a secret."""
-    return "\n".join(f"{name([str(part) for part in fault['loc']])}: {fault['msg']}" for fault in error.errors())
+    return "\n".join(
+        f"{name([str(part) for part in fault['loc']])}: {_plain(fault['msg'])}" for fault in error.errors()
+    )
+
+
+def _plain(message: str) -> str:
+    """The words of pydantic without Python's: who writes YAML knows lists and no tuples."""
+    return (
+        message.removeprefix("Value error, ").replace("valid tuple", "list, as in [one, two]").replace("Tuple", "List")
+    )

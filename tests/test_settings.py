@@ -84,7 +84,7 @@ def test_blanks_and_newlines_around_secrets_are_taken_off(monkeypatch: pytest.Mo
 @pytest.mark.parametrize("name", ["SLACK_BOT_TOKEN", "POSTHOG_PERSONAL_API_KEY"])
 def test_a_token_that_makes_no_header_is_refused_without_showing_it(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv(name, "open\nsesame")
-    with pytest.raises(SettingsError, match=f"{name}: .* holds a blank or a line break") as caught:
+    with pytest.raises(SettingsError, match=f"{name}: holds a blank or a line break") as caught:
         load()
     assert "sesame" not in str(caught.value)
 
@@ -214,6 +214,8 @@ def test_encryption_reaches_every_put(monkeypatch: pytest.MonkeyPatch, tmp_path:
         ("delivery: {production: true}\ndelivery: {max_connections: 3}", "'delivery' stands there twice"),
         ("mapping:\n  privacy: {preset: strict}\n  privacy: {drop: [user_id]}", "'privacy' stands there twice"),
         ("alerts: {channels: {data: '#data'}}", "alerts.channels.data.*'data' is no owner"),
+        ("mapping: {privacy: {drop: user_id}}", r"privacy.drop: Input should be a list, as in \[one, two\]$"),
+        ("mapping: {privacy: {drop: [nothing]}}", "privacy.drop.0: 'nothing' is no column"),
     ],
 )
 def test_a_wrong_settings_file_is_named_with_the_place(tmp_path: Path, content: str, words: str) -> None:

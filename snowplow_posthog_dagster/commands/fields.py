@@ -25,7 +25,10 @@ def fields(
     place: Annotated[
         str | None, typer.Argument(help="With --diff: a file, s3://bucket/prefix, or a key of the archive bucket.")
     ] = None,
-    diff: Annotated[Path | None, typer.Option(help="Another settings file to compare the mapping with.")] = None,
+    diff: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="Another settings file to compare the mapping with."),
+    ] = None,
     limit: Annotated[int, typer.Option(min=1, help="With --diff: read at most so many records.")] = 10_000,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON line per field, for a review by program.")] = False,
 ) -> None:
@@ -72,7 +75,7 @@ def _difference(current: Settings, other: Path, place: str, limit: int) -> Diffe
 
 def _show(found: Difference, other: Path) -> None:
     out.print(
-        f"{found.records:,} records under the settings and under {other}: {found.same:,} the same,"
+        f"{found.records:,} records under the settings and under {plain(str(other))}: {found.same:,} the same,"
         f" {found.twins:,} with another identity"
     )
     for words, number in found.outcomes.most_common():
@@ -82,7 +85,7 @@ def _show(found: Difference, other: Path) -> None:
         table.add_column(name, justify="right" if name == "events" else "left", overflow="fold")
     for part, number in found.parts.most_common():
         old, new = found.examples[part][0]
-        table.add_row(part, f"{number:,}", _example(old), _example(new))
+        table.add_row(plain(part), f"{number:,}", _example(old), _example(new))
     if found.parts:
         out.print(table)
     err.print("Nothing was sent.")

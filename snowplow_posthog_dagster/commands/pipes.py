@@ -12,7 +12,7 @@ from typing import IO, Annotated, Any
 import orjson
 import typer
 
-from snowplow_posthog_dagster.commands.terminal import err, forgotten_people, friendly_errors, settings
+from snowplow_posthog_dagster.commands.terminal import err, forgotten_people, friendly_errors, plain, settings
 from snowplow_posthog_dagster.errors import BrokenObjectError
 from snowplow_posthog_dagster.mapping.mapper import Mapper
 from snowplow_posthog_dagster.mapping.outcome import Filtered, Mapped
@@ -81,7 +81,7 @@ def _pipe(file: str, dead_letters: Path | None, step: Step) -> None:
                 outcome = record if isinstance(record, Rejected) else step(record)
                 _put(outcome, file, counts, letters)
     except BrokenObjectError as error:
-        broken = f"; broken: {error}"
+        broken = f"; broken: {plain(str(error))}"
     except BrokenPipeError:
         sys.stderr.close()
         raise typer.Exit(0) from None
@@ -112,5 +112,5 @@ def _opened(file: str) -> Any:
     try:
         return Path(file).open("rb")
     except OSError as error:
-        err.print(f"{file}: {error.strerror}")
+        err.print(f"{plain(file)}: {error.strerror}")
         raise typer.Exit(2) from None

@@ -10,14 +10,23 @@ from typing import Annotated
 
 import typer
 from rich.columns import Columns
-from rich.json import JSON
+from rich.highlighter import JSONHighlighter
 from rich.panel import Panel
 from rich.table import Table
+from rich.text import Text
 
 from snowplow_posthog_dagster.commands.pipes import chunks_of
 from snowplow_posthog_dagster.commands.profile import show_profile
-from snowplow_posthog_dagster.commands.terminal import err, forgotten_people, friendly_errors, out, plain, settings
-from snowplow_posthog_dagster.errors import SettingsError
+from snowplow_posthog_dagster.commands.terminal import (
+    err,
+    forgotten_people,
+    friendly_errors,
+    out,
+    plain,
+    settings,
+    unsteered,
+)
+from snowplow_posthog_dagster.errors import ObjectError, SettingsError
 from snowplow_posthog_dagster.loading.setup import archive_of, connection_of
 from snowplow_posthog_dagster.mapping.mapper import Mapper
 from snowplow_posthog_dagster.mapping.outcome import Filtered, Mapped
@@ -71,7 +80,8 @@ def records_at(current: Settings, place: str) -> Iterator[tuple[str, Record | Re
     """The records of a place, with the name of the object in which each lies.
 
     A place is a file, everything below an s3:// prefix or a key of the archive bucket, or a day or an hour of the
-    archive. Raises SettingsError when nothing lies there.
+    archive. An object that cannot be read to its end is named, and its neighbours are read, as when a day is loaded.
+    Raises SettingsError when nothing lies there.
     """
     if Path(place).exists():
         with Path(place).open("rb") as source:
@@ -81,9 +91,13 @@ def records_at(current: Settings, place: str) -> Iterator[tuple[str, Record | Re
     found = False
     for bucket, listed in _listed_at(current, place):
         found = True
-        _, chunks = bucket.stream(listed.key, etag=listed.etag, chunk_bytes=CHUNK_BYTES)
-        for record in records(inflate(chunks)):
-            yield f"s3://{bucket.name}/{listed.key}", record
+        name = f"s3://{bucket.name}/{listed.key}"
+        try:
+            _, chunks = bucket.stream(listed.key, etag=listed.etag, chunk_bytes=CHUNK_BYTES)
+            for record in records(inflate(chunks)):
+                yield name, record
+        except ObjectError as error:
+            err.print(f"{plain(name)} is not read to its end: {type(error).__name__}: {plain(str(error))}")
     if not found:
         raise SettingsError(f"nothing lies at {place!r}: no file, and no data in the archive or below such a prefix")
 
@@ -117,8 +131,8 @@ def show(
     """Print one record and what it becomes; entities in one line each unless `whole_entities`."""
     left = _fields(record) if isinstance(record, Record) else f"{len(record.raw):,} bytes that are no record"
     if isinstance(outcome, Mapped):
-        right: JSON | str
-        right, title = JSON(_shortened(outcome.event, whole_entities=whole_entities)), "PostHog event"
+        right: Text | str
+        right, title = _highlighted(_shortened(outcome.event, whole_entities=whole_entities)), "PostHog event"
     elif isinstance(outcome, Filtered):
         right, title = f"filtered by the rule {outcome.rule}", "filtered"
     else:
@@ -131,6 +145,8 @@ def show(
 
 def _fields(record: Record) -> Table:
     table = Table(show_header=False, box=None, padding=(0, 1))
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
     for column, value in zip(COLUMNS, record.fields, strict=True):
         if value:
             table.add_row(f"[dim]{column.name}[/]", plain(_cut(value)))
@@ -146,7 +162,14 @@ def _shortened(event: bytes, *, whole_entities: bool) -> str:
     content["properties"] = {
         name: _readable(value, whole_entities=whole_entities) for name, value in content["properties"].items()
     }
-    return json.dumps(content)
+    return json.dumps(content, indent=2, ensure_ascii=False)
+
+
+def _highlighted(content: str) -> Text:
+    """JSON in colours, wrapped where it is wider than its half of the terminal."""
+    text = Text(unsteered(content), no_wrap=False, overflow="fold")
+    JSONHighlighter().highlight(text)
+    return text
 
 
 def _readable(value: object, *, whole_entities: bool) -> object:

@@ -73,10 +73,11 @@ def _billable(report: Report, current: Settings) -> Table:
         table.add_column(name, justify="right")
     if prices.live_events_per_million is not None:
         table.add_column(f"{prices.currency} a month", justify="right")
+    has_rate = report.per_day(1) > 0  # records of a few seconds say nothing about a day, and 0 would be a promise
     for policy, number in report.billable.items():
         month = report.per_month(number)
-        cells = [f"{number:,}", f"{report.per_day(number):,.0f}", f"{month:,.0f}"]
+        cells = [f"{report.per_day(number):,.0f}", f"{month:,.0f}"]
         if prices.live_events_per_million is not None:
             cells.append(f"{month / 1e6 * prices.live_events_per_million:,.2f}")
-        table.add_row(policy, *cells)
+        table.add_row(policy, f"{number:,}", *(cells if has_rate else ["-"] * len(cells)))
     return table

@@ -47,7 +47,12 @@ def plain(text: str) -> str:
 
     Whoever may write to the archive chooses its names. Line breaks stay, because errors have several lines.
     """
-    return escape("".join(_spelled(one) if unicodedata.category(one) in _STEERING else one for one in text))
+    return escape(unsteered(text))
+
+
+def unsteered(text: str) -> str:
+    """The same without minding markup, for what is not read as such."""
+    return "".join(_spelled(one) if unicodedata.category(one) in _STEERING else one for one in text)
 
 
 def _spelled(character: str) -> str:

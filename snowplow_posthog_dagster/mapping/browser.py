@@ -3,9 +3,9 @@
 Four sources, the better one first, and the next one only for what is still missing:
 
 1. the YAUAA enrichment, 2. the ua_parser enrichment, 3. the deprecated columns br_*, os_*, dvce_* (user-agent-utils),
-4. the user agent itself, read by the ua-parser library. The last one takes 20 us (with its compiled expressions, 1.1 ms
-without), so its answers are kept for 4,096 user agents; where an enrichment has found browser and system it is never
-asked.
+4. the user agent itself, its first 1,000 characters, read by the ua-parser library. The last one takes 20 us (with its
+compiled expressions; 1.1 ms without), so its answers are kept for 4,096 user agents; where an enrichment has found
+browser and system it is never asked.
 
 An app has a system and a device but no browser: its user agent is that of its HTTP library. With mobile_context, from
 which app.py has set them, nothing here is asked; without it, system and device are taken from here and the browser not.
@@ -58,9 +58,13 @@ _ANDROID_TRACKER = re.compile(r"snowplow/andr-\S+ android/([\d.]+)")
 _CONSOLE = re.compile("Xbox|PlayStation|Nintendo")
 """Systems by the user agent alone: ua_parser calls an Xbox `Windows`, and the others nothing."""
 
+_READ_OF_USER_AGENT = 1000
+"""Snowplow's own limit. The library's expressions take quadratic time: half a second for 8,000 hostile characters,
+minutes for what a tracker can post, and a user agent that is kept to be known again must not fill the memory."""
+
 _OF_COLUMNS = attrgetter("br_name", "br_family", "os_name", "os_family", "dvce_type", "dvce_ismobile")
 
-_TRAILING_VERSION = re.compile(r"\s+[\d.x]+$")
+_TRAILING_VERSION = re.compile(r"(?<!\s)\s++[\d.x]++$")
 
 
 Agent = tuple[str, float | int | None, str, str, str, str, str]
@@ -82,7 +86,7 @@ def describe_browser(columns: Columns, properties: Properties, found: Found, *, 
         _apply(properties, _from_columns(columns))
     # ua_parser has read the user agent by the same expressions already.
     if parse_user_agent and columns.useragent and not (parsed or _is_known(properties)):
-        _apply(properties, _from_user_agent(columns.useragent))
+        _apply(properties, _from_user_agent(columns.useragent[:_READ_OF_USER_AGENT]))
 
 
 def _is_known(properties: Properties) -> bool:

@@ -65,8 +65,10 @@ def _key(event: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _flat(event: dict[str, Any]) -> dict[str, Any]:
+    """Envelope and properties side by side; the column `event` is a property, and the envelope has one as well."""
+    envelope = {name: value for name, value in event.items() if name != "properties"}
     properties = {name: value for name, value in event["properties"].items() if name not in _PROVENANCE}
-    return {**{name: value for name, value in event.items() if name != "properties"}, **properties}
+    return envelope | {f"{name} (property)" if name in envelope else name: properties[name] for name in properties}
 
 
 def _in_words(outcome: Outcome) -> str:

@@ -26,8 +26,15 @@ RULES = (
         "List of all entities of one schema and model.",
     ),
     Rule("unstruct_event_<vendor>_<name>_<model>", "unstruct_event", "The data of the self-describing event."),
-    Rule("<schema>_<field>", "`entities.rules`: flatten", "Each field a property of its own."),
-    Rule("$groups", "`entities.rules`: groups", "Group type and key."),
+    Rule(
+        "<schema>_<field>",
+        "`entities.rules`: flatten",
+        "Each field of the first entity of a schema a property of its own. Further ones stay whole in the list, and so "
+        "does one of which a name is taken.",
+    ),
+    Rule(
+        "$groups", "`entities.rules`: groups", "Group type and key; PostHog reads them on events with a person profile."
+    ),
     Rule("$feature/<experiment>", "`entities.rules`: features", "The variant of an experiment."),
 )
 

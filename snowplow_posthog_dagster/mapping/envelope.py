@@ -61,8 +61,6 @@ class Enveloping:
         if self._drops_pings and columns.event == "page_ping":
             return Filtered(filters.PAGE_PING)
         uuid = self._uuid_of(record)
-        if uuid == columns.event_id.lower():
-            columns.event_id = ""
         identifier, has_person = self._identify(columns, found, properties)
         distinct_id = identifier or uuid
         if not identifier:
@@ -73,6 +71,7 @@ class Enveloping:
             return Filtered(filters.SAMPLE)
         if self._person_properties is not None and has_person:
             properties.update(self._person_properties(columns, found, time.text))
+        self._take_off(columns, uuid, time)
         if time.replaced:
             reading.notes.append(TIMESTAMP_REPLACED)
         session = self._session_of(columns, found)
@@ -88,6 +87,14 @@ class Enveloping:
         device = self._device_id_of(columns, found)
         if device:
             properties["$device_id"] = device
-        if not is_known_person and columns.user_id and not self._is_legal(columns.user_id):
+        if columns.user_id and columns.user_id != identifier and not self._is_legal(columns.user_id):
             columns.user_id = ""
         return identifier, has_person
+
+    @staticmethod
+    def _take_off(columns: Columns, uuid: str, time: EventTime) -> None:
+        """Leave out the columns that the envelope says already, once paths of the settings have been read from them."""
+        if uuid == columns.event_id.lower():
+            columns.event_id = ""
+        if not time.replaced:
+            columns.derived_tstamp = ""

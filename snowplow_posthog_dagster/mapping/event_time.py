@@ -4,6 +4,8 @@
 clock was broken the guess is absurd, and PostHog would move a timestamp of the future to the moment of the load,
 another one in every replay. So a time before 2000 or more than 23 h after arrival is replaced by the time of arrival;
 the event is noted and keeps the original as `derived_tstamp` (GitLab found the same trap in a tracker that sent 1970).
+Where the collector's time is missing, the enrichment's is the latest that arrival can have been: it only tells that a
+clock was ahead, and the record is then a dead letter, since no time of it can be trusted.
 
 Timestamps are RFC 3339 with `Z` and milliseconds here: in this form texts compare like times.
 """
@@ -20,7 +22,8 @@ RULES = (
         "timestamp",
         "derived_tstamp, else collector_tstamp",
         "RFC 3339, UTC, milliseconds. collector_tstamp also when derived_tstamp is before 2000 or more than 23 h after "
-        "it; then the original stays as the property `derived_tstamp`, counted as `timestamp_replaced`.",
+        "it; then the original stays as the property `derived_tstamp`, counted as `timestamp_replaced`. Without "
+        "collector_tstamp, a derived_tstamp more than 23 h after etl_tstamp makes a dead letter.",
     ),
 )
 
@@ -45,11 +48,10 @@ class EventTime(msgspec.Struct, gc=False):
 
 
 def event_time(columns: Columns) -> EventTime | None:
-    """The timestamp to send, None when no column holds a usable one. Takes `derived_tstamp` off when it is sent."""
+    """The timestamp to send, None when no column holds a usable one."""
     derived = columns.derived_tstamp
     if not (EARLIEST <= derived <= columns.collector_tstamp < LATEST) and not _is_usable(columns):
         return _arrival(columns)
-    columns.derived_tstamp = ""
     return EventTime(derived, _milliseconds(derived), replaced=False)
 
 
@@ -58,8 +60,8 @@ def _is_usable(columns: Columns) -> bool:
     derived, collector = columns.derived_tstamp, columns.collector_tstamp
     if not EARLIEST <= derived < LATEST:
         return False
-    has_arrival = EARLIEST <= collector < LATEST
-    return not has_arrival or not _ahead(derived, collector)
+    arrival = collector if EARLIEST <= collector < LATEST else columns.etl_tstamp
+    return not EARLIEST <= arrival < LATEST or not _ahead(derived, arrival)
 
 
 def _arrival(columns: Columns) -> EventTime | None:

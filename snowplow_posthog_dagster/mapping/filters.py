@@ -7,7 +7,9 @@ same 10 % of the users on every day, with all their events, so that funnels and 
 
 import re
 from collections.abc import Callable, Container
+from functools import lru_cache
 from hashlib import sha256
+from operator import attrgetter
 from typing import Any
 
 from snowplow_posthog_dagster.errors import SettingsError
@@ -16,13 +18,17 @@ from snowplow_posthog_dagster.mapping.columns import Columns
 from snowplow_posthog_dagster.mapping.identity import PERSONAL_IDS, Found, legal, value_at
 from snowplow_posthog_dagster.mapping.names import NameOf
 from snowplow_posthog_dagster.mapping.page import host_and_port
+from snowplow_posthog_dagster.mapping.paths import EntityPath, find_all, parse_path
 from snowplow_posthog_dagster.mapping.privacy import digest
-from snowplow_posthog_dagster.mapping.reading import Entity
+from snowplow_posthog_dagster.mapping.reading import Reading
 from snowplow_posthog_dagster.mapping.settings import Condition, FilterRule, MappingSettings, Sample
+from snowplow_posthog_dagster.snowplow.schema import parse_schema
 
 IAB = "com.iab.snowplow/spiders_and_robots"
 
 SAMPLE, PAGE_PING, FORGOTTEN = "sample", "page_ping", "forgotten"
+
+_MISSING = (None,)
 
 _BOT_WORDS = re.compile(
     r"bot|crawl|slurp|spider|archiv|spinn|sniff|seo|audit|survey|pingdom|worm|capture|browsershots|screenshots|analyz|"
@@ -33,11 +39,11 @@ _BOT_WORDS = re.compile(
 _LOCAL = re.compile(r"(?:.+\.)?localhost|127\.\d+\.\d+\.\d+|0\.0\.0\.0|\[?::1\]?|.+\.local", re.IGNORECASE)
 _STAGING = re.compile(r"(?:^|[.-])(?:staging|stage|stg)(?:[.-]|$)", re.IGNORECASE)
 
-Holds = Callable[[Columns, Found, str], bool]
-"""Whether a condition holds for columns, entities and the event's name."""
+Holds = Callable[[Reading, Found, str], bool]
+"""Whether a condition holds for a record, the first entity of each schema that a rule reads, and the event's name."""
 
 
-Admit = Callable[[Columns, Found, Entity | None], str | None]
+Admit = Callable[[Reading, Found], str | None]
 """None, or the name of the rule that keeps a record out."""
 
 
@@ -52,12 +58,13 @@ def compile_admission(
     asks_for_name = any(condition.event for condition in conditions)
     ids = [value_at(path) for path in dict.fromkeys((*settings.identity.distinct_id, *PERSONAL_IDS))]
 
-    def admit(columns: Columns, found: Found, event: Entity | None) -> str | None:
+    def admit(reading: Reading, found: Found) -> str | None:
+        columns = reading.columns
         if is_forgotten is not None and any(is_forgotten(value_of(columns, found)) for value_of in ids):
             return FORGOTTEN
-        name = name_of(columns, event) if asks_for_name else ""
+        name = name_of(columns, reading.event) if asks_for_name else ""
         for rule, holds, filters_out in rules:
-            if holds(columns, found, name) is filters_out:
+            if holds(reading, found, name) is filters_out:
                 return rule
         return None
 
@@ -109,12 +116,12 @@ def _compile_condition(condition: Condition) -> Holds:
         parts.append(_event_is_one_of(condition.event))
     if condition.bot:
         signs = tuple(_BOT_SIGNS[sign] for sign in condition.bot)
-        parts.append(lambda columns, found, event: any(sign(columns, found) for sign in signs))
+        parts.append(lambda reading, found, event: any(sign(reading.columns, found) for sign in signs))
     if condition.host:
         hosts = tuple(_HOSTS[kind] for kind in condition.host)
-        parts.append(lambda columns, found, event: any(host(_host(columns)) for host in hosts))
+        parts.append(lambda reading, found, event: any(host(_host(reading.columns)) for host in hosts))
     parts.extend(_compile_match(path, pattern) for path, pattern in condition.matches.items())
-    return lambda columns, found, event: all(part(columns, found, event) for part in parts)
+    return lambda reading, found, event: all(part(reading, found, event) for part in parts)
 
 
 def _host(columns: Columns) -> str:
@@ -123,21 +130,43 @@ def _host(columns: Columns) -> str:
 
 def _column_is_one_of(column: str, values: tuple[str, ...]) -> Holds:
     wanted = frozenset(values)
-    return lambda columns, found, event: getattr(columns, column) in wanted
+    return lambda reading, found, event: getattr(reading.columns, column) in wanted
 
 
 def _event_is_one_of(names: tuple[str, ...]) -> Holds:
     wanted = frozenset(names)
-    return lambda columns, found, event: event in wanted
+    return lambda reading, found, event: event in wanted
 
 
 def _compile_match(path: str, pattern: str) -> Holds:
-    value_of, search = value_at(path), re.compile(pattern).search
+    search, parsed = re.compile(pattern).search, parse_path(path)
+    if isinstance(parsed, str):
+        column = attrgetter(parsed)
+        return lambda reading, found, event: search(as_text(column(reading.columns))) is not None
 
-    def matches(columns: Columns, found: Found, event: str) -> bool:
-        return search(as_text(value_of(columns, found))) is not None
+    values_of = _compile_values(parsed)
+
+    def matches(reading: Reading, found: Found, event: str) -> bool:
+        return any(map(search, map(as_text, values_of(reading) or _MISSING)))
 
     return matches
+
+
+def _compile_values(path: EntityPath) -> Callable[[Reading], list[Any]]:
+    """The values at a path in all entities of its schema and in the event's own data, not only in the first."""
+
+    @lru_cache(4096)  # of each event all schemas are asked for, and they are few
+    def is_of(uri: str) -> bool:
+        schema = parse_schema(uri)
+        return schema is not None and path.schema in {schema.name, f"{schema.vendor}/{schema.name}"}
+
+    def values(reading: Reading) -> list[Any]:
+        data = [entity.data for entity in reading.entities if is_of(entity.schema)]
+        if reading.event is not None and is_of(reading.event.schema):
+            data.append(reading.event.data)
+        return [value for each in data for value in find_all(each, path.fields)] if data else data
+
+    return values
 
 
 def as_text(value: object) -> str:

@@ -3,7 +3,8 @@
 PostHog locates every event by `$ip`, and stamps the address of the sender of the request when an event has none: a
 loader in Virginia would put all users there. So `$geoip_disable` is on every event, unless `geo: posthog` is set and
 the event has a public `$ip` of its own. Private addresses are never sent as `$ip` (PostHog turns 127.0.0.1 into a
-Swedish one); they and pseudonyms stay under `user_ipaddress`.
+Swedish one); they and pseudonyms stay under `user_ipaddress`. What is public stands here, because `ipaddress` says
+otherwise from one version of Python to the next, and calls what nobody was given public (`fec0::1`).
 """
 
 import ipaddress
@@ -33,6 +34,20 @@ GEO_COLUMNS = (
 _WHOLLY_PUBLIC_V4 = tuple(
     first not in {0, 10, 100, 127, 169, 172, 192, 198, 203} and first < 224 for first in range(256)
 )
+_SPECIAL_V4 = tuple(
+    (int(network.network_address), int(network.netmask))
+    for network in map(
+        ipaddress.IPv4Network,
+        (
+            *("0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12"),
+            *("192.0.0.0/24", "192.0.2.0/24", "192.168.0.0/16", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24"),
+            "224.0.0.0/3",
+        ),
+    )
+)
+_GIVEN_V6 = ipaddress.IPv6Network("2000::/3")
+_SPECIAL_V6 = tuple(map(ipaddress.IPv6Network, ("2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20")))
+"""IANA's special-purpose addresses; all of IPv6 outside of 2000::/3 is special or was given to nobody."""
 _WHOLLY_PUBLIC_V6 = tuple(first in {0x24, 0x26, 0x28, 0x2A, 0x2C} for first in range(256))
 
 
@@ -48,7 +63,12 @@ def is_public(address: str) -> bool:
 
 def _is_global(address: str) -> bool:
     parsed = ipaddress.ip_address(address)
-    return parsed.is_global and not parsed.is_multicast
+    if isinstance(parsed, ipaddress.IPv6Address):
+        if parsed.ipv4_mapped is None:
+            return parsed in _GIVEN_V6 and not any(parsed in network for network in _SPECIAL_V6)
+        parsed = parsed.ipv4_mapped
+    number = int(parsed)
+    return not any(number & mask == first for first, mask in _SPECIAL_V4)
 
 
 def constants(settings: MappingSettings) -> Properties:

@@ -43,7 +43,11 @@ RULES = (
         "sets `never` or `always`.",
     ),
     Rule("$user_id", "user_id", "If it is legal: what stands for nobody is not sent."),
-    Rule("$device_id", "domain_userid, client_session.userId, network_userid", "The first legal one."),
+    Rule(
+        "$device_id",
+        "domain_userid, client_session.userId, network_userid",
+        "The first legal one; network_userid only on the platform `web`.",
+    ),
     Rule("$set, $set_once", "`identity.person_properties`", "An allow-list, empty by default."),
 )
 

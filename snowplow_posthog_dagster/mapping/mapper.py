@@ -24,7 +24,7 @@ from snowplow_posthog_dagster.mapping.names import compile_names
 from snowplow_posthog_dagster.mapping.outcome import Filtered, Mapped
 from snowplow_posthog_dagster.mapping.paths import EntityPath, parse_path
 from snowplow_posthog_dagster.mapping.privacy import compile_privacy
-from snowplow_posthog_dagster.mapping.properties import ADDED_PROPERTIES, COLUMN_OF_PROPERTY, SENT_COLUMNS, Properties
+from snowplow_posthog_dagster.mapping.properties import COLUMN_OF_PROPERTY, SENT_COLUMNS, Properties, property_name
 from snowplow_posthog_dagster.mapping.reading import Reading, read, read_slowly
 from snowplow_posthog_dagster.mapping.rules import Rule
 from snowplow_posthog_dagster.mapping.settings import MappingSettings
@@ -37,6 +37,8 @@ RULES = (
     Rule("snowplow_object", "the archive object", "Its object-id."),
     Rule("snowplow_mapping_version", "the settings and the code", "Digest of everything that decides an event."),
 )
+
+NO_TIME = "expected a time from 2000 to 2099, here or in derived_tstamp, there at most 23 h after etl_tstamp"
 
 Outcome = Mapped | Filtered | Rejected
 Dumps = Callable[[Properties], bytes]
@@ -110,7 +112,7 @@ class _ObjectMapping:
         columns, event = reading.columns, reading.event
         found, properties, pending = gather(reading.entities, event, self._carriers, self._event_carriers)
         if self._admit is not None:
-            rule = self._admit(columns, found, event)
+            rule = self._admit(reading, found)
             if rule is not None:
                 return Filtered(rule)
         if self._apply_privacy is not None:
@@ -120,7 +122,7 @@ class _ObjectMapping:
 
         time = event_time(columns)
         if time is None:
-            return _rejected(record, "collector_tstamp", "expected a time from 2000 to 2099, here or in derived_tstamp")
+            return _rejected(record, "collector_tstamp", NO_TIME)
         envelope = self._envelope(record, reading, found, properties, time)
         if isinstance(envelope, Filtered):
             return envelope
@@ -153,7 +155,6 @@ def _wanted_schemas(settings: MappingSettings) -> set[str]:
         *identity.PERSONAL_IDS,
         *person.set.values(),
         *person.set_once.values(),
-        *(path for condition in conditions for path in condition.matches),
     ]
     parsed = map(parse_path, paths)
     named = {path.schema for path in parsed if isinstance(path, EntityPath)}
@@ -165,7 +166,8 @@ def _compile_leave_out(names: tuple[str, ...]) -> Callable[[Columns, Properties]
     """The function that takes columns and added properties out, None when all are sent."""
     by_property = [COLUMN_OF_PROPERTY.get(name, name) for name in names]
     unsent_columns = [name for name in by_property if name in SENT_COLUMNS]
-    unsent_properties = [name for name in names if name in ADDED_PROPERTIES]
+    # Under a column's name too: a campaign that is not in the columns is found in the query string.
+    unsent_properties = [property_name(name) for name in names]
 
     def leave_out(columns: Columns, properties: Properties) -> None:
         for name in unsent_columns:

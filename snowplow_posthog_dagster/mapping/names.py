@@ -27,7 +27,7 @@ RULES = (
         "event", "event = `struct`", "The template `events.struct` over se_category, se_action, se_label, se_property."
     ),
     Rule(
-        "event", "event = `unstruct`", "event_name, else the name of the schema; `events.self_describing` refines it."
+        "event", "event = `unstruct`", "The name of the schema, else event_name; `events.self_describing` refines it."
     ),
     Rule("event", "any other event", "event_name, else event: `transaction`, `transaction_item`, `ad_impression`."),
     Rule("event", "names beginning with `$`, survey events", "`snowplow_` is put before them, `$` taken off."),

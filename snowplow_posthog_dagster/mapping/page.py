@@ -72,7 +72,7 @@ def _split_url(columns: Columns, dropped: Container[str]) -> None:
         return
     parts = urlsplit(columns.page_url)
     if not columns.page_urlhost and "page_urlhost" not in dropped:
-        columns.page_urlhost, columns.page_urlport = host, port
+        columns.page_urlhost, columns.page_urlport = host, None if "page_urlport" in dropped else port
     if not columns.page_urlpath and "page_urlpath" not in dropped:
         columns.page_urlpath = parts.path
     if not columns.page_urlquery and "page_urlquery" not in dropped:

@@ -7,7 +7,8 @@
     gitlab_standard.extra.page_type      a field of a nested object
 
 A text without a full stop after the last slash is a column. Lists are walked through on the way, so that one path
-reaches all items. Columns whose name is no column of Snowplow's are refused when the settings are read.
+reaches all items, of all entities of the schema; where a single value is asked for, an id or a property of the person,
+it is the first one's. Columns whose name is no column of Snowplow's are refused when the settings are read.
 """
 
 import re
@@ -68,6 +69,15 @@ def find(data: Any, fields: tuple[str, ...]) -> Any:
             return None
         data = data.get(field)
     return data
+
+
+def find_all(data: Any, fields: tuple[str, ...]) -> list[Any]:
+    """The values at a path into parsed JSON: one of each item where a list lies on the way or at its end."""
+    if isinstance(data, list):
+        return [value for item in data for value in find_all(item, fields)]
+    if not fields:
+        return [data]
+    return find_all(data.get(fields[0]), fields[1:]) if isinstance(data, dict) else []
 
 
 def change(data: Any, fields: tuple[str, ...], to: Callable[[Any], Any]) -> None:

@@ -6,8 +6,8 @@ give it away: a hashed user_id makes a hashed distinct_id. An id that stands for
 dropped stays away: rules that fill empty columns from others (a URL from its parts) leave dropped ones empty.
 
 By default goes what nobody meant to collect: values that people typed into forms, and the advertising ids of phones.
-The preset `strict` is for a project that must not hold personal data in the clear; `keep` exempts single fields from
-both, never from what the settings ask for themselves.
+The preset `strict` is for a project that must not hold personal data in the clear, so it also hashes whatever the
+settings send as distinct_id; `keep` exempts single fields from both, never from what the settings ask for themselves.
 """
 
 import hmac
@@ -21,7 +21,7 @@ from snowplow_posthog_dagster.errors import SettingsError
 from snowplow_posthog_dagster.mapping.campaign import PARAMETERS
 from snowplow_posthog_dagster.mapping.columns import DEFAULTS, Columns
 from snowplow_posthog_dagster.mapping.identity import PERSONAL_IDS, SESSION_IDS, compile_legal
-from snowplow_posthog_dagster.mapping.paths import EntityPath, parse_path, without_vendor
+from snowplow_posthog_dagster.mapping.paths import TEXT_COLUMNS, EntityPath, parse_path, without_vendor
 from snowplow_posthog_dagster.mapping.settings import IdentitySettings, MappingSettings, PrivacySettings
 from snowplow_posthog_dagster.snowplow.columns import INDEX
 
@@ -87,7 +87,7 @@ def compile_privacy(settings: MappingSettings, secret: bytes | None) -> Privacy:
     Raises:
         SettingsError: something is to be hashed and there is no secret, or something is kept that nothing touches.
     """
-    _check_kept(settings.privacy)
+    _check_kept(settings.privacy, settings.identity)
     actions = tuple(_actions(settings.privacy, settings.identity, secret))
     changes: list[tuple[str, Change]] = []
     by_schema: dict[str, list[tuple[tuple[str, ...], Change]]] = {}
@@ -121,11 +121,10 @@ def _actions(settings: PrivacySettings, identity: IdentitySettings, secret: byte
     for path in dict.fromkeys(settings.strip_query_parameters.within):
         names = _stripped_names(settings, path)
         if names:
-            is_query = "query" in path.rpartition(".")[2]
-            actions.append(Action(path, "strip query parameters", _stripper(names, is_query)))
+            actions.append(Action(path, "strip query parameters", _stripper(names, path.rpartition(".")[2])))
     for path, length in settings.truncate.items():
         actions.append(Action(path, f"truncate {length}", truncate_ip if length == "ip" else _cutter(length)))
-    hashes = dict.fromkeys((*_not_kept(settings, (), STRICT_HASHES), *settings.hash))
+    hashes = _once((*_not_kept(settings, (), (*STRICT_HASHES, *_ids_of(identity))), *settings.hash))
     if hashes:
         hashed = _hasher(_required(secret))
         hashed_id = _id_hasher(_required(secret), compile_legal(identity.illegal_ids))
@@ -134,15 +133,26 @@ def _actions(settings: PrivacySettings, identity: IdentitySettings, secret: byte
     return actions
 
 
+def _ids_of(identity: IdentitySettings) -> list[str]:
+    """What the settings send as distinct_id: text, since a number in a column cannot be hashed."""
+    return [path for path in identity.distinct_id if path in TEXT_COLUMNS or path not in INDEX]
+
+
+def _once(paths: tuple[str, ...]) -> list[str]:
+    """Each path once, and none with its vendor that is named without: a hash of a hash would be another person."""
+    return [path for path in dict.fromkeys(paths) if path == without_vendor(path) or without_vendor(path) not in paths]
+
+
 def _stripped_names(settings: PrivacySettings, path: str) -> frozenset[str]:
     names = frozenset(name.lower() for name in settings.strip_query_parameters.names)
     by_preset = settings.preset == "strict" and path not in settings.keep
     return names | {ALL_BUT_CAMPAIGNS} if by_preset else names
 
 
-def _check_kept(settings: PrivacySettings) -> None:
+def _check_kept(settings: PrivacySettings, identity: IdentitySettings) -> None:
     """Refuse an exemption that would do nothing under either preset: it is written differently than what it exempts."""
-    known = {*DROPPED_BY_DEFAULT, *STRICT_DROPS, *STRICT_HASHES, *settings.strip_query_parameters.within}
+    within = settings.strip_query_parameters.within
+    known = {*DROPPED_BY_DEFAULT, *STRICT_DROPS, *STRICT_HASHES, *_ids_of(identity), *within}
     for path in settings.keep:
         if path not in known:
             raise SettingsError(
@@ -205,22 +215,32 @@ def truncate_ip(value: Any) -> str | None:
     return str(ipaddress.ip_network(f"{text}/{bits}", strict=False).network_address)
 
 
-def _stripper(names: frozenset[str], is_query: bool) -> Change:
+def _stripper(names: frozenset[str], field: str) -> Change:
+    """What the field holds is told by its name: a query string, a fragment without its sign, or a URL."""
+    strips_all = ALL_BUT_CAMPAIGNS in names
+
     def keeps(pair: str) -> bool:
         name = unquote_plus(pair.partition("=")[0])
-        return name in PARAMETERS if ALL_BUT_CAMPAIGNS in names else name.lower() not in names
+        return name in PARAMETERS if strips_all else name.lower() not in names
 
-    def stripped(value: Any) -> str | None:
-        if not isinstance(value, str):
-            return None
-        if is_query:
-            return "&".join(filter(keeps, value.split("&"))) or None
-        url, hash_sign, fragment = value.partition("#")
+    def of_query(query: str) -> str:
+        return "&".join(filter(keeps, query.split("&")))
+
+    def of_fragment(fragment: str) -> str:
+        """Of `access_token=1&a=2` and of `/page?token=1`; what a page puts there may be anything, so `*` takes it."""
+        path, mark, query = fragment.rpartition("?")
+        left = of_query(query)
+        return "" if strips_all else f"{path}{mark}{left}" if left else path
+
+    def of_url(value: str) -> str:
+        url, sign, fragment = value.partition("#")
         base, _, query = url.partition("?")
-        left = "&".join(filter(keeps, query.split("&"))) if query else ""
-        if ALL_BUT_CAMPAIGNS in names:  # a fragment holds whatever a page puts there, ids and tokens included
-            hash_sign = fragment = ""
+        if strips_all:
             base = _USER_IN_URL.sub(r"\1", base)
-        return f"{base}?{left}{hash_sign}{fragment}" if left else f"{base}{hash_sign}{fragment}"
+        query, left = of_query(query), of_fragment(fragment)
+        if strips_all or (fragment and not left):
+            sign = ""
+        return base + (f"?{query}" if query else "") + sign + left
 
-    return stripped
+    strip = of_query if "query" in field else of_fragment if "fragment" in field else of_url
+    return lambda value: strip(value) or None if isinstance(value, str) else None

@@ -8,7 +8,7 @@ from collections.abc import Container
 from urllib.parse import unquote_plus
 
 from snowplow_posthog_dagster.mapping.columns import Columns
-from snowplow_posthog_dagster.mapping.page import DEFAULT_PORTS, host_of
+from snowplow_posthog_dagster.mapping.page import DEFAULT_PORTS, host_and_port, host_of
 from snowplow_posthog_dagster.mapping.properties import Properties
 from snowplow_posthog_dagster.mapping.rules import Rule
 
@@ -24,6 +24,8 @@ RULES = (
 )
 
 DIRECT = "$direct"
+_WEB = frozenset({"http", "https", ""})
+"""Schemes of pages: `android-app://com.google.android.gm` is a mail app, and its host looks like the engine's."""
 _ENGINES = (("google.", "google"), ("bing.com", "bing"), ("yahoo.com", "yahoo"), ("duckduckgo.com", "duckduckgo"))
 
 
@@ -35,16 +37,24 @@ def describe_referrer(columns: Columns, properties: Properties, *, is_pageview: 
             _come_directly(columns, dropped)
         return
     if not host and "refr_urlhost" not in dropped:
-        host = columns.refr_urlhost = host_of(columns.page_referrer)
+        url = columns.page_referrer
+        host = columns.refr_urlhost = host_and_port(url)[0] if "refr_urlport" in dropped else host_of(url)
     elif host and columns.refr_urlport not in DEFAULT_PORTS:
         columns.refr_urlhost = f"{host}:{columns.refr_urlport}"
+    engine = _engine(columns, host)
+    if engine:
+        properties["$search_engine"] = engine
+        keyword = columns.refr_term or _keyword(engine, columns, dropped)
+        if keyword:
+            properties["ph_keyword"] = keyword
+
+
+def _engine(columns: Columns, host: str) -> str:
     for part, engine in _ENGINES:
         if part in host:
-            properties["$search_engine"] = engine
-            keyword = columns.refr_term or _keyword(engine, columns, dropped)
-            if keyword:
-                properties["ph_keyword"] = keyword
-            break
+            scheme = columns.refr_urlscheme or columns.page_referrer.partition("://")[0]
+            return engine if scheme.lower() in _WEB else ""
+    return ""
 
 
 def _come_directly(columns: Columns, dropped: Container[str]) -> None:

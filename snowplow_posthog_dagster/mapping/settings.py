@@ -162,19 +162,24 @@ class IdentitySettings(Section):
 
 
 class StripQueryParameters(Section):
-    """Query parameters to take out of URLs and query strings."""
+    """Query parameters to take out of URLs, their fragments included, and of query strings."""
 
     names: tuple[str, ...] = ()
     """Names, compared in lower case; `*` means all but campaign parameters and click ids."""
     within: tuple[TextPath, ...] = (
         "page_url",
         "page_urlquery",
+        "page_urlfragment",
         "page_referrer",
         "refr_urlquery",
+        "refr_urlfragment",
         "link_click.targetUrl",
         "deep_link_received.url",
         "deep_link_received.referrer",
+        "deep_link.url",
+        "deep_link.referrer",
     )
+    """Columns and paths of URLs; where the last name has `query` or `fragment` in it, of these alone."""
 
 
 class PrivacySettings(Section):
@@ -207,7 +212,8 @@ class Condition(Section):
     host: tuple[Literal["localhost", "staging"], ...] = ()
     """Holds when page_urlhost is of this machine, or has `staging`, `stage` or `stg` as a part of its name."""
     matches: dict[Path, Pattern] = {}
-    """Column or path -> regular expression, searched in the value as text; a missing value is empty text."""
+    """Column or path -> regular expression, searched in the value as text, in each one where entities or lists hold
+    several; a missing value is empty text."""
 
     @model_validator(mode="after")
     def _is_not_empty(self) -> "Condition":

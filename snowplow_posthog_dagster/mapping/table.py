@@ -91,15 +91,17 @@ retry or another split of the files gives the same events again.""".splitlines()
 """Head of the page."""
 
 DIFFERENCES = """\
-PostHog counts what the events say. Snowplow's dbt models leave some of them out, so that over the sample days these,
-and only these, differ (tests/mapping/test_analyst_checklist.py names every one):
+PostHog counts what the events say. Snowplow's dbt models leave some of them out. These are the rules; without them the
+numbers of the sample days are equal (tests/mapping/test_analyst_checklist.py):
 
 | Snowplow's models | PostHog |
 | --- | --- |
 | one session over midnight | two, since the id of a session must be of its day (session.py) |
 | quarantine what comes more than 3 days after the start of a session | counts it, on its own day |
-| leave out what was sent more than 3 days after it happened | counts it, on the day on which it happened |
+| leave out what was sent more than 3 days after it happened, or does not say when | counts it, on the day it happened |
 | leave out page views without a page view id | counts them |
+| leave out events without a session id | counts them |
+| leave out bots by words in the user agent | counts them, unless a filter drops `bot: [useragent]` |
 | count each page view id (screen view id) once | counts events |
 | keep, of copies with one event_id, the one collected first | keeps the one that was loaded last |
 | make sessions of page views and page pings only | of any event with a session |
@@ -122,7 +124,9 @@ commented one. Where a value lies in a record is written like this:
 | `gitlab_standard.extra.page_type` | a field of a nested object |
 | `submit_form.elements.value` | `value` of every item of the list `elements` |
 
-What cannot be a column, path, schema or template stops the loading of the code location with words.""".splitlines()
+Of several values, in a list or in several entities of one schema, privacy changes all and filters look at all; an id or
+a property of a person is the first one. What cannot be a column, path, schema or template stops the loading of the code
+location with words.""".splitlines()
 """Head of the settings."""
 
 ADDING_A_RULE = """\
@@ -265,7 +269,7 @@ def mapping_table() -> str:
         + _listed(STRICT_DROPS)
         + ", hashes "
         + _listed(STRICT_HASHES)
-        + ", strips all query",
+        + " and whatever `identity.distinct_id` names, strips all query",
         "parameters but campaign parameters and click ids, takes fragments and user names off URLs, and drops every",
         "entity that `entities.rules` does not name. What is dropped stays away: no rule makes it anew out of other",
         "columns. Of an entity that is dropped as a whole the rules still set what they read by name (the name of a",

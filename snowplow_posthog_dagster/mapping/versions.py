@@ -4,13 +4,14 @@ The identity version covers what decides uuid, event, distinct_id and timestamp,
 event again. A `remap` replaces events in place while it is equal and would make twins when it is not. The mapping
 version covers everything that decides an event; it contains the identity version.
 
-Settings are digested as they are; the code is represented by the two constants below. Raise one by hand with every
-change of its rules. Golden output guards them: tests/mapping/test_versions.py fails when the events of fixed records
-change and the constant did not.
+Settings are digested as they are, and of the packages that read user agents the versions; the code is represented by
+the two constants below. Raise one by hand with every change of its rules. Golden output guards them:
+tests/mapping/test_versions.py fails when the events of fixed records change and the constant did not.
 """
 
 import hashlib
 import json
+from importlib.metadata import version
 from typing import Any
 
 from snowplow_posthog_dagster.mapping.names import MAX_BYTES
@@ -21,8 +22,11 @@ from snowplow_posthog_dagster.mapping.settings import MappingSettings, template_
 IDENTITY_CODE = 2
 """Raise when the rules for uuid, event, distinct_id or timestamp change."""
 
-MAPPING_CODE = 6
+MAPPING_CODE = 7
 """Raise when any other rule changes an event."""
+
+USER_AGENTS = ("ua-parser", "ua-parser-builtins", "ua-parser-rs")
+"""The packages that read a user agent where no enrichment has (browser.py): another edition finds other browsers."""
 
 _LENGTH = 16
 _IDENTITY_COLUMNS = frozenset(
@@ -39,8 +43,12 @@ def identity_version(settings: MappingSettings, actions: tuple[Action, ...], sec
             "code": IDENTITY_CODE,
             "max_name": MAX_BYTES,
             "events": settings.events.model_dump(mode="json", exclude={"page_ping"}),
-            "identity": settings.identity.model_dump(mode="json", include={"distinct_id", "illegal_ids", "duplicates"}),
-            "privacy": [[action.path, action.verb] for action in touching],
+            "identity": {
+                **settings.identity.model_dump(mode="json", include={"distinct_id", "duplicates"}),
+                "illegal_ids": sorted(set(settings.identity.illegal_ids)),
+            },
+            # Sorted, since what is done to one field has an order of its own, whatever the order of the settings.
+            "privacy": sorted([action.path, action.verb] for action in touching),
             "strip": sorted(settings.privacy.strip_query_parameters.names) if _strips(touching) else [],
             "secret": _fingerprint(secret, touching),
         }
@@ -54,6 +62,7 @@ def mapping_version(settings: MappingSettings, actions: tuple[Action, ...], secr
             "code": MAPPING_CODE,
             "identity": identity_version(settings, actions, secret),
             "settings": settings.model_dump(mode="json"),
+            "user_agents": [version(name) for name in USER_AGENTS] if settings.properties.parse_user_agent else [],
             "privacy": [[action.path, action.verb] for action in actions],
             "secret": _fingerprint(secret, list(actions)),
         }

@@ -355,6 +355,29 @@ def test_a_profile_passes_over_the_exact_copies_of_an_object(typed: Typed) -> No
     assert "3 records: 2 events of 1 users in 0 sessions, 1 repeats" in typed("preview", f"{DAY}", "--profile").output
 
 
+def test_a_broken_object_is_named_and_its_neighbours_are_profiled(typed: Typed) -> None:
+    typed.ground.put("a", lines_of(2))
+    key = typed.ground.put("b", lines_of(500))
+    whole = typed.ground.s3.get_object(Bucket=typed.ground.buckets[0], Key=key)["Body"].read()
+    typed.ground.s3.put_object(Bucket=typed.ground.buckets[0], Key=key, Body=whole[:20])
+    typed.ground.put("c", lines_of(3), hour=5)
+    shown = typed("preview", f"{DAY}", "--profile")
+    assert shown.exit_code == 0 and "5 records" in shown.output
+    assert f"{key} is not read to its end: BrokenObjectError" in shown.output
+
+
+def test_a_profile_of_a_few_seconds_says_nothing_about_a_day(typed: Typed) -> None:
+    row = "all records, no filters"
+    key = typed.ground.put("a", lines_of(3))
+    (shown,) = [line for line in typed("preview", key, "--profile").output.splitlines() if row in line]
+    assert [cell.strip() for cell in shown.split("│")[2:5]] == ["3", "-", "-"]
+    hour = [user_line("u", collector_tstamp=f"2022-06-06 0{hour}:00:00.000") for hour in (4, 5)]
+    (shown,) = [
+        line for line in typed("preview", typed.ground.put("b", hour), "--profile").output.splitlines() if row in line
+    ]
+    assert [cell.strip() for cell in shown.split("│")[2:5]] == ["2", "48", "1,440"]
+
+
 def test_a_profile_shows_what_an_analyst_would_get(typed: Typed) -> None:
     key = typed.ground.put("a", [*lines_of(5), *lines_of(3, event="page_ping"), b"no record"])
     shown = typed("preview", key, "--profile")

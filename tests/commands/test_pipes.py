@@ -59,6 +59,11 @@ def test_a_file_that_is_not_there_is_named() -> None:
     assert (result.returncode, result.stderr.strip()) == (2, b"/nowhere/x.tsv: No such file or directory")
 
 
+def test_a_name_that_looks_like_markup_is_a_name() -> None:
+    result = run("parse", "/nowhere/[/x]")
+    assert (result.returncode, result.stderr.strip()) == (2, b"/nowhere/[/x]: No such file or directory")
+
+
 def test_a_reader_that_leaves_early_is_no_failure() -> None:
     command = f"cat {DATA}/edge-cases/duplicates.tsv | {' '.join(PROGRAM)} map - | head -c 10"
     result = subprocess.run(

@@ -1,5 +1,7 @@
 """Browser, system and device in PostHog's words, from four sources."""
 
+import time
+
 import pytest
 
 from snowplow_posthog_dagster.mapping.vocabulary import system_version, version_number
@@ -150,6 +152,22 @@ def test_the_old_columns_become_posthogs_names(columns, expected):
 )
 def test_the_user_agent_is_parsed_when_nothing_else_tells(useragent, expected):
     assert tuple(browser(useragent=useragent).values()) == expected
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"useragent": "Mozilla/5.0 " + "(Linux; Android 10; " * 2_500},
+        {"useragent": "Linux; U; " * 5_000},
+        {"br_name": " " * 40_000 + "a", "os_name": " " * 40_000 + "a"},
+    ],
+)
+def test_a_hostile_user_agent_costs_no_more_than_a_long_one(given):
+    properties(useragent="the expressions are compiled by now")
+    start = time.process_time()
+    properties(**given)
+    assert time.process_time() - start < 2
+    assert browser(useragent=f"{'x' * 1_000} {WINDOWS}")["browser"] is None, "Snowplow's own limit is 1,000 characters"
 
 
 @pytest.mark.parametrize("name", ["Spider", "Other", "Desktop", "Generic Smartphone", ""])

@@ -23,6 +23,14 @@ def test_events_that_posthog_would_keep_twice_are_twins():
     assert set(found.parts) == {"distinct_id", "$user_id"}
 
 
+def test_another_name_of_an_event_is_a_difference_though_its_column_is_the_same():
+    named = mapper({"events": {"struct": "{se_category} {se_action}"}})
+    found = compare(mapper(), named, [record(event="struct", se_category="shop", se_action="buy")])
+    assert (found.twins, found.same, found.examples) == (1, 0, {"event": [("buy", "shop buy")]})
+    without = compare(mapper(), mapper({"properties": {"drop": ["event"]}}), [record()])
+    assert (without.same, without.examples) == (0, {"event (property)": [("page_view", None)]})
+
+
 def test_records_that_are_no_longer_sent_are_counted_by_their_fate():
     found = compare(mapper(), mapper({"filters": [{"name": "bots", "drop": {"app_id": ["shop"]}}]}), [record()])
     assert found.outcomes == {"sent -> filtered (bots)": 1}

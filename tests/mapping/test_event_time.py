@@ -57,6 +57,14 @@ def test_a_record_without_any_usable_time_is_a_dead_letter(derived, collector):
     assert found.errors[0].column == "collector_tstamp"
 
 
+def test_without_a_collector_the_enrichment_tells_that_a_clock_was_ahead():
+    """PostHog would move such an event to the moment of the load, another one in every replay."""
+    enriched = {"collector_tstamp": "", "etl_tstamp": "2022-06-06 04:30:00.000"}
+    for late in ("2022-06-06 04:30:00.000", "2022-06-07 03:30:00.000"):
+        assert event(derived_tstamp=late, **enriched)["timestamp"] == late.replace(" ", "T") + "Z"
+    assert isinstance(outcome(derived_tstamp="2022-06-07 03:30:00.001", **enriched), Rejected)
+
+
 @pytest.mark.parametrize(
     ("written", "sent"),
     [

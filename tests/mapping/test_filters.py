@@ -8,7 +8,7 @@ from snowplow_posthog_dagster.mapping.mapper import Mapper
 from snowplow_posthog_dagster.mapping.outcome import Filtered
 from snowplow_posthog_dagster.mapping.privacy import digest
 from snowplow_posthog_dagster.mapping.settings import MappingSettings, Sample
-from tests.mapping.support import CLIENT_SESSION, GITLAB_STANDARD, IAB, SECRET, YAUAA, mapper, rule
+from tests.mapping.support import CLIENT_SESSION, GITLAB_STANDARD, IAB, SECRET, YAUAA, mapper, rule, unstruct
 from tests.snowplow.samples import contexts, record
 
 
@@ -47,6 +47,28 @@ def test_a_condition_drops_or_keeps(condition, caught, passed):
     keep = {"filters": [{"name": "only", "keep": condition}]}
     assert rule(keep, **caught) is None
     assert rule(keep, **passed) == "only"
+
+
+PRODUCT = "iglu:com.snowplowanalytics.snowplow.ecommerce/product/jsonschema/1-0-0"
+SUBMIT_FORM = "iglu:com.snowplowanalytics.snowplow/submit_form/jsonschema/1-0-0"
+
+
+@pytest.mark.parametrize("path", ["product.id", "com.snowplowanalytics.snowplow.ecommerce/product.id"])
+def test_a_filter_looks_at_all_entities_of_a_schema(path):
+    cart = [(PRODUCT, {"id": "tea"}), (PRODUCT, {"id": "TEST-1"})]
+    assert rule(drop(matches={path: "^TEST"}), entities=cart) == "test"
+    assert rule(drop(matches={path: "^TEST"}), entities=cart[:1], derived=cart[1:]) == "test"
+    assert rule(drop(matches={path: "^TEST"}), entities=cart[:1]) is None
+    assert rule({"filters": [{"name": "only", "keep": {"matches": {path: "^TEST"}}}]}, entities=cart) is None
+
+
+def test_a_filter_looks_at_all_items_of_a_list():
+    form = {"formId": "f", "formClasses": ["a", "internal"], "elements": [{"value": "tea"}, {"value": "a@b.org"}]}
+    assert rule(drop(matches={"submit_form.elements.value": "@"}), **unstruct(SUBMIT_FORM, form)) == "test"
+    assert rule(drop(matches={"submit_form.formClasses": "^internal$"}), **unstruct(SUBMIT_FORM, form)) == "test"
+    assert rule(drop(matches={"submit_form.elements.name": "^$"}), **unstruct(SUBMIT_FORM, form)) == "test"
+    assert rule(drop(matches={"submit_form.formId": "^$"}), **unstruct(SUBMIT_FORM, form)) is None
+    assert rule(drop(matches={"submit_form.formId": "^$"})) == "test", "a missing value is empty text"
 
 
 def test_the_first_filter_that_applies_gives_the_name():

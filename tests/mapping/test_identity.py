@@ -134,6 +134,15 @@ def test_history_may_be_forced_to_set_person_properties():
     assert properties(settings, user_id="u")["$set_once"] == {"first_app": "shop"}
 
 
+def test_what_the_envelope_says_can_be_a_person_property_as_well():
+    given = {"set": {"last_event": "event_id", "last_seen": "derived_tstamp"}, "set_once": {"since": "derived_tstamp"}}
+    settings = {"identity": {"person_properties": {**given, "force_history": True}}}
+    found = event(settings, user_id="u", derived_tstamp="2022-06-06 04:00:00.000")
+    assert found["properties"]["$set"] == {"last_event": found["uuid"], "last_seen": "2022-06-06T04:00:00.000Z"}
+    assert found["properties"]["$set_once"] == {"since": "2022-06-06T04:00:00.000Z"}
+    assert not {"event_id", "derived_tstamp"} & set(found["properties"])
+
+
 def test_an_event_id_of_zeros_is_none():
     first, other = event(event_id=NIL), event(event_id=NIL, app_id="other")
     assert uuid.UUID(first["uuid"]).version == 5 and first["uuid"] != other["uuid"]
@@ -142,6 +151,9 @@ def test_an_event_id_of_zeros_is_none():
 def test_an_illegal_user_id_is_not_sent_as_the_users_id():
     assert "$user_id" not in properties(user_id="undefined", domain_userid="d")
     assert properties({"identity": {"distinct_id": ["domain_userid"]}}, user_id="u")["$user_id"] == "u"
+    chain = ["gitlab_standard.user_id", "user_id"]
+    known = {"identity": {"distinct_id": chain, "identified_by": chain}}
+    assert "$user_id" not in properties(known, user_id="null", entities=[(GITLAB_STANDARD, {"user_id": "ada"})])
 
 
 def test_illegal_ids_of_the_settings_are_no_device_and_no_session_either():

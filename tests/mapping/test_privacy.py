@@ -215,6 +215,44 @@ def test_what_two_lists_hash_is_hashed_once():
     assert event({"privacy": {"preset": "strict", "hash": ["user_id"]}}, user_id="ada")["distinct_id"] == hashed("ada")
 
 
+def test_an_id_that_is_named_with_its_vendor_too_is_hashed_once():
+    session = [(CLIENT_SESSION, {"userId": "install", "sessionId": "s"})]
+    for privacy in ({"preset": "strict", "hash": [f"{CLIENT}.userId"]},
+                    {"hash": [f"{CLIENT}.userId", "client_session.userId"]}):  # fmt: skip
+        assert properties({"privacy": privacy}, entities=session)["$device_id"] == hashed("install")
+
+
+def test_strict_hashes_whatever_the_settings_send_as_distinct_id():
+    chain = {"identity": {"distinct_id": ["com.acme/user.email", "se_label", "txn_id"]}}
+    strict = {**chain, "privacy": {"preset": "strict"}}
+    user = [("iglu:com.acme/user/jsonschema/1-0-0", {"email": "ada@example.org"})]
+    assert event(strict, entities=user)["distinct_id"] == hashed("ada@example.org")
+    assert event(strict, se_label="ada@example.org")["distinct_id"] == hashed("ada@example.org")
+    kept = {**chain, "privacy": {"preset": "strict", "keep": ["com.acme/user.email"]}}
+    assert event(kept, entities=user)["distinct_id"] == "ada@example.org"
+
+
+def test_a_dropped_port_is_not_read_from_a_url():
+    dropped = {"privacy": {"drop": ["page_urlport", "refr_urlport"]}}
+    found = properties(dropped, page_url="https://a.org:8443/x", page_referrer="https://b.org:9000/")
+    assert (found["$host"], found["$referring_domain"]) == ("a.org", "b.org")
+    assert not {"page_urlport", "refr_urlport"} & set(found)
+
+
+@pytest.mark.parametrize(
+    ("fragment", "left"),
+    [("access_token=abc&state=1", "state=1"), ("access_token=abc", ""), ("/reset?token=abc", "/reset"),
+     ("/reset?Token=abc&x=1", "/reset?x=1"), ("top", "top"), ("", ""), ("a&b=c?d", "a&b=c?d")],
+)  # fmt: skip
+def test_parameters_are_stripped_where_single_page_apps_and_logins_put_them(fragment, left):
+    settings = {"privacy": {"strip_query_parameters": {"names": ["token", "access_token"]}}}
+    url = f"https://a.org/x?token=1&y=2#{fragment}"
+    found = properties(settings, page_url=url, page_urlfragment=fragment, refr_urlfragment=fragment)
+    sign = "#" if left or not fragment else ""
+    assert found["$current_url"] == f"https://a.org/x?y=2{sign}{left}"
+    assert found.get("page_urlfragment", "") == found.get("refr_urlfragment", "") == left
+
+
 def test_strict_takes_user_names_off_urls_and_strips_deep_links():
     found = properties({"privacy": {"preset": "strict"}}, page_url="https://ada:secret@a.org/b",
                        **unstruct("iglu:com.snowplowanalytics.mobile/deep_link_received/jsonschema/1-0-0",
@@ -222,6 +260,15 @@ def test_strict_takes_user_names_off_urls_and_strips_deep_links():
     assert found["$current_url"] == "https://a.org/b"
     link = found["unstruct_event_com_snowplowanalytics_mobile_deep_link_received_1"]
     assert link == {"url": "app://open", "referrer": "https://b.org/"}
+
+
+def test_parameters_are_stripped_from_the_entity_of_a_deep_link_as_from_its_event():
+    """The trackers put what they received on the next screen view as well."""
+    entity = ("iglu:com.snowplowanalytics.mobile/deep_link/jsonschema/1-0-0",
+              {"url": "app://open?token=1&x=2", "referrer": "https://b.org/?token=3"})  # fmt: skip
+    found = properties({"privacy": {"strip_query_parameters": {"names": ["token"]}}}, entities=[entity])
+    (link,) = found["contexts_com_snowplowanalytics_mobile_deep_link_1"]
+    assert (link["url"], link["referrer"]) == ("app://open?x=2", "https://b.org/")
 
 
 def test_a_url_in_an_entity_whose_name_has_query_in_it_is_stripped_as_a_url():

@@ -7,6 +7,7 @@ from pathlib import Path
 import orjson
 import pytest
 
+from snowplow_posthog_dagster.mapping import versions as mapping_versions
 from snowplow_posthog_dagster.mapping.mapper import Mapper
 from snowplow_posthog_dagster.mapping.outcome import Mapped
 from snowplow_posthog_dagster.mapping.settings import MappingSettings
@@ -118,6 +119,18 @@ def test_other_settings_change_the_mapping_version_alone(settings):
     assert changed.mapping_version != BASE.mapping_version
 
 
+def test_another_order_of_what_has_no_order_is_the_same_identity():
+    """A remap would be refused for it."""
+
+    def version(*, ids, paths):
+        return mapper({"identity": {"illegal_ids": ids}, "privacy": {"hash": paths}}).identity_version
+
+    sorted_ones = version(ids=["a", "b"], paths=["domain_userid", "user_id"])
+    assert version(ids=["b", "a"], paths=["user_id", "domain_userid"]) == sorted_ones
+    other_chain = {"identity": {"distinct_id": ["domain_userid", "user_id"]}}
+    assert mapper(other_chain).identity_version != BASE.identity_version, "the chain has one"
+
+
 def test_the_secret_counts_only_where_it_is_used():
     def versions(settings, secret):
         made = mapper(settings, privacy_secret=secret)
@@ -128,6 +141,17 @@ def test_the_secret_counts_only_where_it_is_used():
     assert versions(hashed_id, SECRET)[0] != versions(hashed_id, b"other")[0]
     assert versions(hashed_label, SECRET)[0] == versions(hashed_label, b"other")[0]
     assert versions(hashed_label, SECRET)[1] != versions(hashed_label, b"other")[1]
+
+
+def test_what_reads_user_agents_counts_only_where_it_is_asked(monkeypatch):
+    def versions():
+        return mapper().mapping_version, mapper({"properties": {"parse_user_agent": False}}).mapping_version
+
+    asked, never_asked = versions()
+    identity_version = mapper().identity_version
+    monkeypatch.setattr(mapping_versions, "version", lambda package: f"a later {package}")
+    assert (asked != versions()[0], never_asked == versions()[1]) == (True, True)
+    assert mapper().identity_version == identity_version
 
 
 def test_the_same_settings_give_the_same_versions_and_forgetting_does_not_change_them():

@@ -122,6 +122,15 @@ def test_search_engines_are_found_by_their_host(host, engine):
     assert found.get("ph_keyword") == ("tea" if engine else None)
 
 
+def test_an_app_of_a_search_engines_maker_is_no_search_engine():
+    app = {"page_referrer": "android-app://com.google.android.gm/", "refr_urlhost": "com.google.android.gm"}
+    for given in (app, {**app, "refr_urlscheme": "android-app"}, {"page_referrer": app["page_referrer"]}):
+        found = properties(**given)
+        assert ("$search_engine" in found, found["$referring_domain"]) == (False, "com.google.android.gm")
+    only_host = properties(refr_urlhost="www.google.com")
+    assert only_host["$search_engine"] == "google", "privacy may have taken the rest"
+
+
 def test_what_was_searched_for_is_read_from_the_query_if_need_be():
     found = properties(page_referrer="https://www.google.com/?q=green+tea", refr_urlhost="www.google.com",
                        refr_urlquery="hl=en&q=green+tea%21")  # fmt: skip
@@ -154,6 +163,13 @@ def test_a_campaign_that_the_enrichment_missed_is_found_in_the_query():
     )
     assert found.items() >= {"utm_source": "news letter", "utm_medium": "e mail", "gclid": "g", "_kx": "k"}.items()
     assert "utm_term" not in found
+
+
+@pytest.mark.parametrize("name", ["utm_source", "mkt_source"])
+def test_a_campaign_that_is_not_to_be_sent_is_not_sent_from_the_query_either(name):
+    given = {"page_urlquery": "utm_source=news&utm_medium=mail"}
+    found = properties({"properties": {"drop": [name]}}, **given)
+    assert ("utm_source" in found, found["utm_medium"]) == (False, "mail")
 
 
 def test_the_enrichment_comes_before_the_query():
@@ -194,7 +210,21 @@ def test_unknown_countries_keep_their_code():
 
 
 @pytest.mark.parametrize(
-    "address", ["8.8.8.8", "81.2.69.142", "100.1.2.3", "172.15.0.1", "192.1.2.3", "2a02:85f:f008::1", "2600:1f18::5"]
+    "address",
+    [
+        "8.8.8.8",
+        "81.2.69.142",
+        "100.1.2.3",
+        "172.15.0.1",
+        "192.1.2.3",
+        "2a02:85f:f008::1",
+        "2600:1f18::5",
+        "2001:4860:4860::8888",
+        "2003:c0::1",
+        "::ffff:8.8.8.8",
+        "203.0.112.1",
+        "198.20.0.1",
+    ],
 )
 def test_public_addresses_are_sent(address):
     found = properties(user_ipaddress=address)
@@ -206,6 +236,7 @@ def test_public_addresses_are_sent(address):
     "address",
     ["127.0.0.1", "10.0.0.1", "172.16.0.1", "192.168.1.1", "169.254.1.1", "100.64.0.1", "192.0.2.1", "198.51.100.1",
      "203.0.113.9", "224.0.0.1", "255.255.255.255", "0.0.0.0", "::1", "fe80::1", "fc00::1", "2001:db8::1", "ff02::1",
+     "fec0::1", "1000::1", "2002:102:304::1", "2001:0:1::1", "64:ff9b:1::1", "3fff::1", "::ffff:10.0.0.1", "240.0.0.1",
      "1.2.3.x", "8.8.8.8, 9.9.9.9", "1.2.3.4:80", "0123.1.1.1", "363be10f6b66b9a2bf70c9bd", "fe80::1%eth0"],
 )  # fmt: skip
 def test_other_addresses_never_are(address):
