@@ -182,6 +182,24 @@ def test_a_transform_that_is_asked_to_stop_ends_within_five_seconds(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
+def test_a_signal_to_the_whole_group_breaks_no_object(day: DayInTest, tmp_path: Path, number: int) -> None:
+    put_large_object(day, tmp_path)
+    day.put("small.gz", lines(0, 50))
+    load = day.load()
+    running = InThread(lambda: load.transform(day.blueprint(load.writer), processes=2))
+    wait_for(lambda: load.log.state().counts().objects_done == 1)
+    for worker in pool_workers():
+        os.kill(worker, number)
+    time.sleep(1.0)  # so long the step may take until it knows
+    load.stop.set()
+    with pytest.raises(InterruptedRunError):
+        running.outcome()
+    assert pool_workers() == []
+    assert load.log.state().counts().objects_broken == 0, "an interruption is no fault of an object"
+
+
+@pytest.mark.slow
 def test_a_transform_in_its_own_process_stops_within_an_object(
     day: DayInTest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
