@@ -113,6 +113,16 @@ def test_a_worker_that_is_killed_costs_one_object_which_is_named_and_tried_again
     assert pool_workers() == []
 
 
+def test_one_large_object_has_a_worker_too_also_on_one_core(day: DayInTest, monkeypatch: pytest.MonkeyPatch) -> None:
+    day.put("one.gz", lines(0, 50))
+    monkeypatch.setattr(workers, "core_count", lambda: 1)
+    monkeypatch.setattr(sys, "executable", "/bin/false")  # a worker that cannot start shows that one was wanted
+    with pytest.raises(TransientError, match="a worker process for the transform did not start"):
+        day.transform()
+    monkeypatch.undo()
+    assert day.transform().counts.objects_done == 1
+
+
 def test_a_broken_object_is_left_alone_until_its_next_try(day: DayInTest) -> None:
     day.put("cut.gz", gzip.compress(lines(0, 100))[:-20], compress=False)
     assert len(day.transform().broken) == 1
