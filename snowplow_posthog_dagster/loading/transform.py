@@ -9,6 +9,7 @@ becomes the log entry. A crash in between leaves files that nothing lists, which
 the same content or housekeeping removes after a day.
 """
 
+import contextlib
 import datetime as dt
 from collections import Counter, deque
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -114,10 +115,10 @@ def transform_object(found: ArchiveObject, source: Source, job: TransformJob, *,
     """
     workspace, day, options = job.workspace, job.day, job.options
     tally = _Tally()
-    letters = DeadLetterFile(workspace, day, TRANSFORM, found.object_id)
     sample = Sample()
     chunks = job.archive.read(found, max_bytes=options.max_object_bytes)
-    with _Uploads(workspace, day, found.object_id) as uploads:
+    dead_letters = DeadLetterFile(workspace, day, TRANSFORM, found.object_id)
+    with contextlib.closing(dead_letters) as letters, _Uploads(workspace, day, found.object_id) as uploads:
         builder = BatchBuilder(codec=options.codec, level=options.level)
         repeats = RepeatWindow(options.repeat_window)
         for record in source.records(chunks):
@@ -145,8 +146,8 @@ def transform_object(found: ArchiveObject, source: Source, job: TransformJob, *,
         last = builder.finish()
         if last is not None:
             uploads.put(last, here=True)
-    sample.write(workspace, day, found.object_id, uploads.notes)
-    return _result(found, source, tally, letters, uploads, job, revision)
+        sample.write(workspace, day, found.object_id, uploads.notes)
+        return _result(found, source, tally, letters, uploads, job, revision)
 
 
 def _count_mapped(tally: _Tally, outcome: Mapped, app: str, arrival: str) -> None:
