@@ -12,6 +12,8 @@ import datetime as dt
 import json
 import os
 import resource
+import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -85,7 +87,8 @@ def scale(
         truth = _generate(current, folder, tag, seed, day, events, per_object, profile)
         numbers = _load(current, day)
         state, workspace = _log(current, day)
-        checks = verify(current, truth, tag, state, workspace, day, patience)
+        # What failed is not waited for.
+        checks = verify(current, truth, tag, state, workspace, day, 0 if numbers["errors"] else patience)
     counts = state.counts()
     result = {
         "tag": tag,
@@ -108,24 +111,33 @@ def scale(
 
 @contextlib.contextmanager
 def _stopped_at_the_end(folder: Path) -> Iterator[None]:
-    """Stop the servers of the sandbox, also after an error: nobody looks at its page as after the demo."""
+    """Stop the servers of the sandbox, also after an error or SIGTERM: nobody looks at its page as after the demo."""
+    before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
         yield
     finally:
         Sandbox(folder).down()
+        signal.signal(signal.SIGTERM, before)
 
 
 def _settings(folder: Path, *, project: bool) -> Settings:
-    """The sandbox's settings; with `project` PostHog is that of the environment, and only S3 is the sandbox's."""
+    """The sandbox's settings; with `project` PostHog is that of the environment, and only S3 is the sandbox's.
+
+    Of the settings file its section `delivery` holds then: what is production, the pace, the way to PostHog. Days that
+    the environment bounds do not: the test's day is none of the archive's.
+    """
     given = {name: value for name, value in os.environ.items() if name.startswith("POSTHOG_")}
+    delivery = load_settings().file.delivery if project else None
     _, current = start(folder)
-    if not project:
+    if delivery is None:
         return current
     for name in ("POSTHOG_HOST", "POSTHOG_PROJECT_API_KEY", "POSTHOG_PERSONAL_API_KEY", "POSTHOG_PROJECT_ID"):
         if name not in given:
             raise SettingsError(f"{name} is not set; --project needs it to send and to ask what arrived")
-    os.environ.update({**given, "POSTHOG_TARGET": given.get("POSTHOG_TARGET", "scale")})
-    return load_settings()
+    theirs = {name: value for name, value in given.items() if not name.startswith("POSTHOG_BACKFILL_")}
+    os.environ.update({**theirs, "POSTHOG_TARGET": given.get("POSTHOG_TARGET", "scale")})
+    loaded = load_settings()
+    return Settings(loaded.environment, loaded.file.model_copy(update={"delivery": delivery}))
 
 
 def _generate(
@@ -214,13 +226,14 @@ def verify(
     current: Settings, truth: Truth, tag: str, state: DayState, workspace: Workspace, day: dt.date, patience: float
 ) -> list[Check]:
     """Compare truth, log and what PostHog answers. Waits until as many have arrived as must, or patience ends."""
+    personal, section = current.environment.posthog_personal_api_key, current.file.delivery
     client = QueryClient(
         current.host,
         str(current.target_identity.project_id),
-        current.environment.posthog_personal_api_key.get_secret_value()
-        if current.environment.posthog_personal_api_key
-        else "",
+        personal.get_secret_value() if personal else "",
         timeout_seconds=_QUERY_SECONDS,
+        ca_bundle=section.ca_bundle,
+        proxy=section.proxy,
     )
     wanted = truth.sums["must_arrive"]
     arrived = _arrived(client, tag, wanted, patience)
