@@ -3,6 +3,8 @@
 import datetime as dt
 import gzip
 import re
+import subprocess
+import sys
 
 import pytest
 from typer.testing import CliRunner
@@ -133,6 +135,14 @@ def test_a_run_of_another_seed_into_the_same_folder_leaves_the_objects_of_the_fi
         )  # fmt: skip
     keys = [one.key for seed in (1, 2) for one in read_truth(tmp_path / f"{seed}").objects]
     assert len(keys) == len(set(keys)) == len(files(tmp_path / "archive"))
+
+
+def test_a_closed_output_is_no_error(tmp_path):
+    command = [sys.executable, "-m", "snowplow_posthog_dagster.cli", "generate", str(tmp_path / "archive")]
+    words = [*command, "--start", "2022-06-06T04", "--truth", str(tmp_path / "truth"), *SMALL]
+    done = subprocess.run(["/bin/sh", "-c", '"$@" >&-', "sh", *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert read_truth(tmp_path / "truth").sums["records"] > 0
 
 
 def test_a_run_that_is_cut_off_leaves_no_older_truth_behind(tmp_path, monkeypatch):
