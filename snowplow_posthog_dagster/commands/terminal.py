@@ -15,7 +15,7 @@ from snowplow_posthog_dagster.loading.setup import connection_of, forgotten_of
 from snowplow_posthog_dagster.settings import Settings, load
 from snowplow_posthog_dagster.storage.counts import Counts
 
-# Without a terminal rich assumes 80 columns, which no table of counts fits into. Who closes the output (`>&-`) has none.
+# Without a terminal rich assumes 80 columns, which no table of counts fits into. A closed output (`>&-`) is None.
 out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout and sys.stdout.isatty() else 132)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
