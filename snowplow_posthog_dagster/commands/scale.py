@@ -81,6 +81,7 @@ def scale(
     seed = int(time.time()) if seed is None else seed
     tag, day = f"scale-{seed}", FIRST_DAY + dt.timedelta(days=seed % _DAYS)
     with friendly_errors(), _stopped_at_the_end(folder):
+        report.parent.mkdir(parents=True, exist_ok=True)  # before the work and not after it
         current = _settings(folder, project=project)
         if project:
             announce_sending(current, f"{events:,} generated events of {day}, tagged {tag},", yes=yes)
@@ -101,9 +102,10 @@ def scale(
         "acknowledged": counts.acknowledged,
         "dead_letters": counts.dead_letters,
     }
-    report.parent.mkdir(parents=True, exist_ok=True)
-    report.write_text(json.dumps(result, indent=1) + "\n")
-    _show(result, checks, report)
+    _show(result, checks)
+    with friendly_errors():
+        report.write_text(json.dumps(result, indent=1) + "\n")
+    out.print(f"written: {report}")
     out.print(f"What the sandbox holds stays in {folder}; `snowplow-posthog up --folder {folder}` starts it again.")
     if not all(check.holds for check in checks) or numbers["errors"]:
         raise typer.Exit(1)
@@ -297,7 +299,7 @@ def _looked_up(client: QueryClient, workspace: Workspace, day: dt.date, object_i
     return int(rows[0][0])
 
 
-def _show(result: dict[str, Any], checks: list[Check], report: Path) -> None:
+def _show(result: dict[str, Any], checks: list[Check]) -> None:
     table = Table(title=f"{result['events']:,} events, {result['objects']:,} objects, tag {result['tag']}",
                   title_justify="left", header_style="bold")  # fmt: skip
     for name in ("what", "expected", "found", ""):
@@ -316,4 +318,3 @@ def _show(result: dict[str, Any], checks: list[Check], report: Path) -> None:
         f" (p50), {result['post_seconds_p95'] or 0:.3f} s (p95), {result['post_seconds_p99'] or 0:.3f} s (p99);"
         f" peak memory {result['peak_mb']:.0f} MB, of a worker {result['peak_mb_of_a_worker']:.0f} MB"
     )
-    out.print(f"written: {report}")

@@ -186,7 +186,8 @@ def test_a_bucket_that_cannot_be_written_is_named(monkeypatch, s3_environment, t
         assert "StorageUnavailableError: cannot write s3://no-such-bucket/x: " in said.output
 
 
-def test_a_folder_that_cannot_be_made_for_the_sandbox_is_named():
-    said = CliRunner().invoke(app, ["up", "--folder", "/dev/null/x"])
+@pytest.mark.parametrize("command", ["up", "down"])
+def test_a_folder_that_cannot_be_made_for_the_sandbox_is_named(command):
+    said = CliRunner().invoke(app, [command, "--folder", "/dev/null/x"])
     assert said.exit_code == 1
     assert "/dev/null/x" in said.output and "Traceback" not in said.output

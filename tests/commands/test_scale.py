@@ -67,6 +67,13 @@ def test_a_project_of_ones_own_must_be_named_before_anything_is_sent(tmp_path, m
     assert not (folder / "truth").exists()
 
 
+def test_a_report_that_cannot_be_written_is_told_before_anything_is_loaded(tmp_path):
+    done = CliRunner().invoke(app, ["scale", "--folder", str(tmp_path / "s"), "--report", "/dev/null/r.json"])
+    assert done.exit_code == 1
+    assert "/dev/null" in done.output and "Traceback" not in done.output
+    assert not (tmp_path / "s" / "s3").exists()
+
+
 @pytest.fixture
 def project(tmp_path, monkeypatch):
     """The environment of somebody's own project, which is marked production and loads days of 2024."""
