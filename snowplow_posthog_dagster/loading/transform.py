@@ -272,9 +272,12 @@ def _result(
 
 
 def failure_entry(
-    found: ArchiveObject, error: ObjectError, *, revision: int, attempts: int, writer: str
+    found: ArchiveObject, error: ObjectError, *, revision: int, attempts: int, writer: str, doubtful: bool = False
 ) -> Broken | Superseded | Gone:
-    """The log entry for an object that could not be transformed; a broken one is tried again later."""
+    """The log entry for an object that could not be transformed; a broken one is tried again later.
+
+    `doubtful`: perhaps something else was at fault, so that the first time the next run tries it at once.
+    """
     now = dt.datetime.now(dt.UTC)
     if isinstance(error, SupersededObjectError):
         return Superseded(object=found.object_id, revision=revision, key=found.key, at=timestamp_text(now))
@@ -282,7 +285,7 @@ def failure_entry(
         return Gone(object=found.object_id, revision=revision, key=found.key, at=timestamp_text(now))
     if not isinstance(error, BrokenObjectError):
         raise error
-    minutes = min(_FIRST_RETRY_MINUTES * 4**attempts, _LAST_RETRY_MINUTES)
+    minutes = 0 if doubtful and not attempts else min(_FIRST_RETRY_MINUTES * 4**attempts, _LAST_RETRY_MINUTES)
     return Broken(
         object=found.object_id,
         revision=revision,

@@ -6,7 +6,8 @@ Large objects go one by one. Small ones go by the handful, of which a worker doe
 for S3 three or four times, longer than it computes, and a core would stand idle.
 
 A worker that dies (out of memory, killed) costs the object that it had in hand, which becomes `broken` with
-the reason and is tried again later; a new worker takes its place. Of a handful each object is then done again
+the reason; a new worker takes its place. The next run tries it again, and those after it with growing delay: whoever
+killed the worker may have meant no object. Of a handful each object is then done again
 alone, so that the one at fault is known. So one core or one large object has a worker too: without it the object that
 is too much would end every run, unnamed. Workers are replaced after 5,000 objects, so that no leak of any library
 grows for a day.
@@ -211,8 +212,9 @@ class _Pool:
     def _crashed(self, task: Task, worker: "_Worker") -> Result:
         reason = BrokenObjectError(f"the worker process that read it ended with {worker.ending()}")
         return failure_entry(
-            task.found, reason, revision=task.revision, attempts=task.attempts, writer=self._blueprint.writer
-        )
+            task.found, reason, revision=task.revision, attempts=task.attempts, writer=self._blueprint.writer,
+            doubtful=True,
+        )  # fmt: skip
 
 
 class _Worker:
