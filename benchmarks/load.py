@@ -1,6 +1,6 @@
 """One load of one day, from archive to acknowledged, in this process and its pool workers.
 
-    python -m benchmarks.load WORKSPACE [--processes N] [--again]
+    python -m benchmarks.load WORKSPACE [--processes N]
 
 It does what the three assets do, without Dagster: list, transform, deliver, close. Prints one line of JSON: CPU seconds
 by phase (this process and the workers that it waited for), wall seconds, events, requests. `start` is everything from
@@ -85,7 +85,7 @@ def load(workspace: str, processes: int | None) -> dict[str, object]:
 
 
 def main() -> None:
-    """Load once, or twice in one process, and print what it cost."""
+    """Load and print what it cost."""
     parser = argparse.ArgumentParser()
     parser.add_argument("workspace", help="s3://bucket/prefix")
     parser.add_argument("--processes", type=int, default=None)

@@ -28,6 +28,7 @@ from snowplow_posthog_dagster.generator.truth import Truth
 from snowplow_posthog_dagster.storage.s3 import Connection, connect
 
 _S3 = re.compile(r"s3://([^/]+)/?(.*)")
+_ADDRESS = re.compile(r"\w+://")
 
 
 class Period(StrEnum):
@@ -77,8 +78,10 @@ def generate_(  # noqa: PLR0913, PLR0917 - a command has its options
 
 
 def sink_of(destination: str) -> tuple[Sink, str]:
-    """Where objects go, and what stands before the layout in their keys."""
+    """Where objects go, and what stands before the layout in their keys. Raises SettingsError."""
     place = _S3.fullmatch(destination)
+    if place is None and _ADDRESS.match(destination):
+        raise SettingsError(f"{destination} is no place to write to; expected a folder or s3://bucket/prefix/")
     if place is None:
         return FolderSink(Path(destination)), ""
     prefix = place[2] if not place[2] or place[2].endswith("/") else f"{place[2]}/"
@@ -108,6 +111,8 @@ def _span(start: str, period: Period) -> tuple[dt.datetime, int]:
         first = dt.datetime.fromisoformat(start)
     except ValueError:
         raise typer.BadParameter(f"--start {start!r} is no time; expected 2022-06-06T04 or 2022-06-06") from None
+    if first.tzinfo is not None:
+        first = first.astimezone(dt.UTC)
     if period is Period.HOUR:
         return first, 1
     midnight = first.replace(hour=0, minute=0, second=0, microsecond=0)

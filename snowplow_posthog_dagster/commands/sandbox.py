@@ -92,7 +92,8 @@ def up(folder: Folder = DEFAULT_FOLDER) -> None:
 
 def down(folder: Folder = DEFAULT_FOLDER) -> None:
     """Stop the sandbox; what it holds stays."""
-    Sandbox(folder).down()
+    with friendly_errors():
+        Sandbox(folder).down()
 
 
 def start(folder: Path) -> tuple[Sandbox, Settings]:

@@ -12,6 +12,8 @@ import datetime as dt
 import json
 import os
 import resource
+import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -79,13 +81,15 @@ def scale(
     seed = int(time.time()) if seed is None else seed
     tag, day = f"scale-{seed}", FIRST_DAY + dt.timedelta(days=seed % _DAYS)
     with friendly_errors(), _stopped_at_the_end(folder):
+        report.parent.mkdir(parents=True, exist_ok=True)  # before the work and not after it
         current = _settings(folder, project=project)
         if project:
             announce_sending(current, f"{events:,} generated events of {day}, tagged {tag},", yes=yes)
         truth = _generate(current, folder, tag, seed, day, events, per_object, profile)
         numbers = _load(current, day)
         state, workspace = _log(current, day)
-        checks = verify(current, truth, tag, state, workspace, day, patience)
+        # What failed is not waited for.
+        checks = verify(current, truth, tag, state, workspace, day, 0 if numbers["errors"] else patience)
     counts = state.counts()
     result = {
         "tag": tag,
@@ -98,9 +102,10 @@ def scale(
         "acknowledged": counts.acknowledged,
         "dead_letters": counts.dead_letters,
     }
-    report.parent.mkdir(parents=True, exist_ok=True)
-    report.write_text(json.dumps(result, indent=1) + "\n")
-    _show(result, checks, report)
+    _show(result, checks)
+    with friendly_errors():
+        report.write_text(json.dumps(result, indent=1) + "\n")
+    out.print(f"written: {report}")
     out.print(f"What the sandbox holds stays in {folder}; `snowplow-posthog up --folder {folder}` starts it again.")
     if not all(check.holds for check in checks) or numbers["errors"]:
         raise typer.Exit(1)
@@ -108,24 +113,33 @@ def scale(
 
 @contextlib.contextmanager
 def _stopped_at_the_end(folder: Path) -> Iterator[None]:
-    """Stop the servers of the sandbox, also after an error: nobody looks at its page as after the demo."""
+    """Stop the servers of the sandbox, also after an error or SIGTERM: nobody looks at its page as after the demo."""
+    before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
         yield
     finally:
         Sandbox(folder).down()
+        signal.signal(signal.SIGTERM, before)
 
 
 def _settings(folder: Path, *, project: bool) -> Settings:
-    """The sandbox's settings; with `project` PostHog is that of the environment, and only S3 is the sandbox's."""
+    """The sandbox's settings; with `project` PostHog is that of the environment, and only S3 is the sandbox's.
+
+    Of the settings file its section `delivery` holds then: what is production, the pace, the way to PostHog. Days that
+    the environment bounds do not: the test's day is none of the archive's.
+    """
     given = {name: value for name, value in os.environ.items() if name.startswith("POSTHOG_")}
+    delivery = load_settings().file.delivery if project else None
     _, current = start(folder)
-    if not project:
+    if delivery is None:
         return current
     for name in ("POSTHOG_HOST", "POSTHOG_PROJECT_API_KEY", "POSTHOG_PERSONAL_API_KEY", "POSTHOG_PROJECT_ID"):
         if name not in given:
             raise SettingsError(f"{name} is not set; --project needs it to send and to ask what arrived")
-    os.environ.update({**given, "POSTHOG_TARGET": given.get("POSTHOG_TARGET", "scale")})
-    return load_settings()
+    theirs = {name: value for name, value in given.items() if not name.startswith("POSTHOG_BACKFILL_")}
+    os.environ.update({**theirs, "POSTHOG_TARGET": given.get("POSTHOG_TARGET", "scale")})
+    loaded = load_settings()
+    return Settings(loaded.environment, loaded.file.model_copy(update={"delivery": delivery}))
 
 
 def _generate(
@@ -214,13 +228,14 @@ def verify(
     current: Settings, truth: Truth, tag: str, state: DayState, workspace: Workspace, day: dt.date, patience: float
 ) -> list[Check]:
     """Compare truth, log and what PostHog answers. Waits until as many have arrived as must, or patience ends."""
+    personal, section = current.environment.posthog_personal_api_key, current.file.delivery
     client = QueryClient(
         current.host,
         str(current.target_identity.project_id),
-        current.environment.posthog_personal_api_key.get_secret_value()
-        if current.environment.posthog_personal_api_key
-        else "",
+        personal.get_secret_value() if personal else "",
         timeout_seconds=_QUERY_SECONDS,
+        ca_bundle=section.ca_bundle,
+        proxy=section.proxy,
     )
     wanted = truth.sums["must_arrive"]
     arrived = _arrived(client, tag, wanted, patience)
@@ -284,7 +299,7 @@ def _looked_up(client: QueryClient, workspace: Workspace, day: dt.date, object_i
     return int(rows[0][0])
 
 
-def _show(result: dict[str, Any], checks: list[Check], report: Path) -> None:
+def _show(result: dict[str, Any], checks: list[Check]) -> None:
     table = Table(title=f"{result['events']:,} events, {result['objects']:,} objects, tag {result['tag']}",
                   title_justify="left", header_style="bold")  # fmt: skip
     for name in ("what", "expected", "found", ""):
@@ -303,4 +318,3 @@ def _show(result: dict[str, Any], checks: list[Check], report: Path) -> None:
         f" (p50), {result['post_seconds_p95'] or 0:.3f} s (p95), {result['post_seconds_p99'] or 0:.3f} s (p99);"
         f" peak memory {result['peak_mb']:.0f} MB, of a worker {result['peak_mb_of_a_worker']:.0f} MB"
     )
-    out.print(f"written: {report}")

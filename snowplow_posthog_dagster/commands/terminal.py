@@ -15,8 +15,8 @@ from snowplow_posthog_dagster.loading.setup import connection_of, forgotten_of
 from snowplow_posthog_dagster.settings import Settings, load
 from snowplow_posthog_dagster.storage.counts import Counts
 
-# Without a terminal rich assumes 80 columns, which no table of counts fits into.
-out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 132)
+# Without a terminal rich assumes 80 columns, which no table of counts fits into. A closed output (`>&-`) is None.
+out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout and sys.stdout.isatty() else 132)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 # Control characters (escape sequences begin with one) and invisible ones, which can turn the direction of writing.

@@ -17,7 +17,7 @@ from isal.igzip import IGzipFile
 from snowplow_posthog_dagster.generator.objects import Sink, object_key
 from snowplow_posthog_dagster.generator.settings import GeneratorSettings
 from snowplow_posthog_dagster.generator.stream import BROKEN, GOOD, LATE, OVERSIZED, REPEAT, Hour, Made
-from snowplow_posthog_dagster.generator.truth import UUIDS_FILE, ObjectTruth, Truth
+from snowplow_posthog_dagster.generator.truth import TRUTH_FILE, UUIDS_FILE, ObjectTruth, Truth
 from snowplow_posthog_dagster.generator.world import World
 
 GZIP = 31  # zlib's "window bits" for a gzip member; its header holds no time, so the same records give the same bytes
@@ -45,6 +45,8 @@ def generate(
     world = World(settings)
     truth = Truth(settings=settings.model_dump(mode="json"))
     truth_folder.mkdir(parents=True, exist_ok=True)
+    # Of an earlier run; it would pass for the truth about this one, should this one be cut off.
+    (truth_folder / TRUTH_FILE).unlink(missing_ok=True)
     with (truth_folder / UUIDS_FILE).open("wb") as file, gzip_writer(file) as uuids:
         for start, events in hours(settings):
             records = Hour(world, start, events).records()

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 _FIRST_SEQUENCE_NUMBER = 49_629_000_000_000_000_000_000_000_000_000_000_000_000_000_000_000_000_000
 
+_LEAST = 10**20
+
 
 class Sink(Protocol):
     """Something that takes objects."""
@@ -58,12 +60,13 @@ def object_key(settings: GeneratorSettings, arrival: int, number: int) -> str:
 
 def object_name(settings: GeneratorSettings, time: dt.datetime, arrival: int, number: int) -> str:
     """The name below the folders, after who writes it."""
-    identity = uuid_text(Random(f"object {settings.seed} {arrival} {number}").getrandbits(128))
+    bits = Random(f"object {settings.seed} {arrival} {number}").getrandbits(128)
     match settings.naming:
         case Naming.FIREHOSE:
-            return f"SnowPlowEnrichedGood-2-{time:%Y-%m-%d-%H-%M-%S}-{identity}.gz"
+            return f"SnowPlowEnrichedGood-2-{time:%Y-%m-%d-%H-%M-%S}-{uuid_text(bits)}.gz"
         case Naming.S3_LOADER:
-            return f"{time:%Y-%m-%d-%H%M%S}-{identity}.gz"
+            return f"{time:%Y-%m-%d-%H%M%S}-{uuid_text(bits)}.gz"
         case Naming.S3_LOADER_2:
-            first = _FIRST_SEQUENCE_NUMBER + arrival
+            # They grow with time, and those of another seed are others: a folder may hold the objects of several runs.
+            first = _FIRST_SEQUENCE_NUMBER + arrival * _LEAST + bits % _LEAST
             return f"{time:%Y-%m-%d-%H%M%S}-{first}-{first + number + 1}.gz"

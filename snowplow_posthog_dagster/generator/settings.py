@@ -87,21 +87,25 @@ class GeneratorSettings(BaseModel):
         value = value.replace(tzinfo=dt.UTC) if value.tzinfo is None else value.astimezone(dt.UTC)
         if value != value.replace(minute=0, second=0, microsecond=0):
             raise ValueError("the start must be a whole hour")
+        if not 1970 <= value.year < 9999:
+            raise ValueError("the start must lie between 1970 and 9998")
         return value
 
     @field_validator("app_id", "tag")
     @classmethod
     def _one_column(cls, value: str) -> str:
-        if any(ord(character) < 32 for character in value):
-            raise ValueError("must not hold tabs, newlines or other control characters")
+        if not value.isprintable():
+            raise ValueError("must not hold tabs, newlines or other characters that cannot be printed")
         return value
 
     @field_validator("layout")
     @classmethod
     def _known_parts(cls, value: str) -> str:
-        unknown = set(re.findall(r"\{(\w*)\}", value)) - set(LAYOUT_PARTS)
+        unknown = set(re.findall(r"\{([^{}]*)\}", value)) - set(LAYOUT_PARTS)
         if unknown:
             raise ValueError(f"unknown {sorted(unknown)}; known are {sorted(LAYOUT_PARTS)}")
+        if value.startswith("/") or ".." in value.split("/"):
+            raise ValueError("lies below its place: it begins without a slash and goes nowhere by '..'")
         return value
 
     @model_validator(mode="after")

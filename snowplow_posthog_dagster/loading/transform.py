@@ -9,6 +9,7 @@ becomes the log entry. A crash in between leaves files that nothing lists, which
 the same content or housekeeping removes after a day.
 """
 
+import contextlib
 import datetime as dt
 from collections import Counter, deque
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -114,10 +115,10 @@ def transform_object(found: ArchiveObject, source: Source, job: TransformJob, *,
     """
     workspace, day, options = job.workspace, job.day, job.options
     tally = _Tally()
-    letters = DeadLetterFile(workspace, day, TRANSFORM, found.object_id)
     sample = Sample()
     chunks = job.archive.read(found, max_bytes=options.max_object_bytes)
-    with _Uploads(workspace, day, found.object_id) as uploads:
+    dead_letters = DeadLetterFile(workspace, day, TRANSFORM, found.object_id)
+    with contextlib.closing(dead_letters) as letters, _Uploads(workspace, day, found.object_id) as uploads:
         builder = BatchBuilder(codec=options.codec, level=options.level)
         repeats = RepeatWindow(options.repeat_window)
         for record in source.records(chunks):
@@ -145,8 +146,8 @@ def transform_object(found: ArchiveObject, source: Source, job: TransformJob, *,
         last = builder.finish()
         if last is not None:
             uploads.put(last, here=True)
-    sample.write(workspace, day, found.object_id, uploads.notes)
-    return _result(found, source, tally, letters, uploads, job, revision)
+        sample.write(workspace, day, found.object_id, uploads.notes)
+        return _result(found, source, tally, letters, uploads, job, revision)
 
 
 def _count_mapped(tally: _Tally, outcome: Mapped, app: str, arrival: str) -> None:
@@ -271,9 +272,12 @@ def _result(
 
 
 def failure_entry(
-    found: ArchiveObject, error: ObjectError, *, revision: int, attempts: int, writer: str
+    found: ArchiveObject, error: ObjectError, *, revision: int, attempts: int, writer: str, doubtful: bool = False
 ) -> Broken | Superseded | Gone:
-    """The log entry for an object that could not be transformed; a broken one is tried again later."""
+    """The log entry for an object that could not be transformed; a broken one is tried again later.
+
+    `doubtful`: perhaps something else was at fault, so that the first time the next run tries it at once.
+    """
     now = dt.datetime.now(dt.UTC)
     if isinstance(error, SupersededObjectError):
         return Superseded(object=found.object_id, revision=revision, key=found.key, at=timestamp_text(now))
@@ -281,7 +285,7 @@ def failure_entry(
         return Gone(object=found.object_id, revision=revision, key=found.key, at=timestamp_text(now))
     if not isinstance(error, BrokenObjectError):
         raise error
-    minutes = min(_FIRST_RETRY_MINUTES * 4**attempts, _LAST_RETRY_MINUTES)
+    minutes = 0 if doubtful and not attempts else min(_FIRST_RETRY_MINUTES * 4**attempts, _LAST_RETRY_MINUTES)
     return Broken(
         object=found.object_id,
         revision=revision,

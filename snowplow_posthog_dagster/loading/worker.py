@@ -9,10 +9,12 @@ come in any order.
 It is a process of its own and not a fork or a multiprocessing child, because those would import the whole
 Dagster main module of the step (0.8 s and 60 MB each). It ends with its standard input, and within half a
 second of its parent's death even in the middle of an object, or of its own start: it watches before it imports
-what takes time.
+what takes time. Ctrl-C and SIGTERM pass it by: a terminal, `timeout` and systemd send them to the whole group, and a
+worker that ended before its parent had looked would leave its object behind as broken. The parent ends it.
 """
 
 import json
+import signal
 import sys
 import threading
 from collections.abc import Callable
@@ -31,6 +33,8 @@ AT_ONCE = 4
 
 def main() -> None:
     """Serve tasks until the input ends."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     exit_with_parent(int(sys.argv[1]))
     from snowplow_posthog_dagster.loading.blueprint import Workshop, blueprint_codec, handful_codec
     from snowplow_posthog_dagster.storage.entries import line_of

@@ -6,9 +6,11 @@ Large objects go one by one. Small ones go by the handful, of which a worker doe
 for S3 three or four times, longer than it computes, and a core would stand idle.
 
 A worker that dies (out of memory, killed) costs the object that it had in hand, which becomes `broken` with
-the reason and is tried again later; a new worker takes its place. Of a handful each object is then done again
-alone, so that the one at fault is known. Workers are replaced after 5,000 objects, so that no leak of any
-library grows for a day.
+the reason; a new worker takes its place. The next run tries it again, and those after it with growing delay: whoever
+killed the worker may have meant no object. Of a handful each object is then done again
+alone, so that the one at fault is known. So one core or one large object has a worker too: without it the object that
+is too much would end every run, unnamed. Workers are replaced after 5,000 objects, so that no leak of any library
+grows for a day.
 """
 
 import json
@@ -20,12 +22,12 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import IO
 
 from snowplow_posthog_dagster import errors
 from snowplow_posthog_dagster.errors import BrokenObjectError, InterruptedRunError, SnowplowPostHogError, TransientError
 from snowplow_posthog_dagster.loading.blueprint import Blueprint, Task, Workshop, blueprint_codec, handful_codec
+from snowplow_posthog_dagster.loading.cores import core_count
 from snowplow_posthog_dagster.loading.transform import failure_entry
 from snowplow_posthog_dagster.storage.entries import Broken, Done, Gone, Superseded, entry_of
 
@@ -52,18 +54,6 @@ WORKER_ENVIRONMENT = {
 }
 _STARTS = 3
 _LOOK_SECONDS = 0.05
-_CGROUP_CPU = Path("/sys/fs/cgroup/cpu.max")
-
-
-def core_count() -> int:
-    """Cores that this process may use: affinity and the cgroup's quota, not the host's count."""
-    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
-    try:
-        quota, period = _CGROUP_CPU.read_text().split()
-        limit = available if quota == "max" else max(1, round(int(quota) / int(period)))
-    except (OSError, ValueError):
-        limit = available
-    return max(1, min(available, limit))
 
 
 def transform_all(
@@ -82,7 +72,7 @@ def transform_all(
     ordered = sorted(tasks, key=lambda task: -task.found.size)
     count = min(processes or core_count(), len(ordered))
     small = len(ordered) <= SMALL_RUN_OBJECTS and sum(task.found.size for task in ordered) < SMALL_RUN_BYTES
-    if small or (count <= 1 and processes is None):
+    if small or not ordered:
         _in_this_process(blueprint, ordered, on_result, stop)
     else:
         _Pool(blueprint, handfuls(ordered, count), on_result, stop).run(count)
@@ -222,8 +212,9 @@ class _Pool:
     def _crashed(self, task: Task, worker: "_Worker") -> Result:
         reason = BrokenObjectError(f"the worker process that read it ended with {worker.ending()}")
         return failure_entry(
-            task.found, reason, revision=task.revision, attempts=task.attempts, writer=self._blueprint.writer
-        )
+            task.found, reason, revision=task.revision, attempts=task.attempts, writer=self._blueprint.writer,
+            doubtful=True,
+        )  # fmt: skip
 
 
 class _Worker:

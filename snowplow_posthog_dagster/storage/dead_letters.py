@@ -5,22 +5,26 @@ DuckDB, ClickHouse and Athena read. A file is written once, before the log entry
 marked: replaying is recorded in the log.
 """
 
+import contextlib
 import datetime as dt
 import gzip
-import io
+import hashlib
 import json
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from snowplow_posthog_dagster.errors import GoneObjectError
 from snowplow_posthog_dagster.storage.state import DayState, ObjectState
-from snowplow_posthog_dagster.storage.workspace import Workspace, digest
+from snowplow_posthog_dagster.storage.workspace import Workspace
 
 TRANSFORM = "transform"
 DELIVERY = "delivery"
-# Lines are compressed as they come, so that an object of nothing but dead letters stays in bounded memory.
+# Lines are compressed as they come, and beyond so many bytes on disk: an object of a gigabyte of nothing but dead
+# letters stays in bounded memory.
 _COMPRESSION_LEVEL = 6
+_MEMORY_BYTES = 4 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -42,15 +46,15 @@ class DeadLetter:
 
 
 class DeadLetterFile:
-    """Collects the dead letters of one object; `write` stores them, if there are any."""
+    """Collects the dead letters of one object; `write` stores them, if there are any, and `close` forgets them."""
 
     def __init__(self, workspace: Workspace, day: dt.date, stage: str, object_id: str) -> None:
         self._workspace = workspace
         self._day = day
         self._stage = stage
         self._object_id = object_id
-        self._buffer = io.BytesIO()
-        self._gzip = gzip.GzipFile(fileobj=self._buffer, mode="wb", compresslevel=_COMPRESSION_LEVEL, mtime=0)
+        self._file = tempfile.SpooledTemporaryFile(max_size=_MEMORY_BYTES)  # noqa: SIM115 - `write` ends it
+        self._gzip = gzip.GzipFile(fileobj=self._file, mode="wb", compresslevel=_COMPRESSION_LEVEL, mtime=0)
         self.count = 0
 
     def add(self, letter: dict[str, Any]) -> None:
@@ -58,14 +62,22 @@ class DeadLetterFile:
         self._gzip.write(json.dumps(letter, ensure_ascii=False, sort_keys=True).encode("utf-8", "replace") + b"\n")
         self.count += 1
 
+    def close(self) -> None:
+        """Give back what they take; nothing happens after `write`."""
+        with contextlib.suppress(OSError):  # a full disk, which has been told already
+            self._gzip.close()
+        self._file.close()
+
     def write(self) -> str | None:
-        """Store the file; returns its name within the day, or None when there was no dead letter."""
-        if not self.count:
-            return None
-        self._gzip.close()
-        data = self._buffer.getvalue()
-        name = f"{self._object_id}-{digest(data)[:32]}.jsonl.gz"
-        self._workspace.bucket.put(dead_letter_key(self._workspace, self._day, self._stage, name), data)
+        """Store the file and end it; returns its name within the day, or None when there was no dead letter."""
+        with self._file as file:
+            self._gzip.close()
+            if not self.count:
+                return None
+            file.seek(0)
+            name = f"{self._object_id}-{hashlib.file_digest(file, 'sha256').hexdigest()[:32]}.jsonl.gz"
+            file.seek(0)
+            self._workspace.bucket.put_file(dead_letter_key(self._workspace, self._day, self._stage, name), file)
         return name
 
 

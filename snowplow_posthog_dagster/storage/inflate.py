@@ -15,6 +15,9 @@ from snowplow_posthog_dagster.errors import BrokenObjectError
 
 GZIP_MAGIC = b"\x1f\x8b"
 CHUNK_BYTES = 256 * 1024
+# isal loses its place in a header with optional fields (a name, a comment, its own CRC) that comes in two parts. A
+# member is therefore begun when so much of the file is there, which is more than a header may have in practice.
+_LONGEST_HEADER = 64 * 1024
 _FAILURES: tuple[type[Exception], ...] = (zlib.error, isal_zlib.error, EOFError)  # type: ignore[assignment]
 
 
@@ -52,11 +55,16 @@ def _members(head: bytes, chunks: Iterator[bytes]) -> Iterator[bytes]:
     """Inflate member after member; zero bytes of padding after the last one are tolerated."""
     member = None
     position = 0
-    for chunk in itertools.chain([head], chunks):
-        data, pending = chunk, False
+    kept = b""
+    for chunk in itertools.chain([head], chunks, [b""]):
+        data, pending = kept + chunk, False
+        kept = b""
         while data or pending:
             if member is None:
                 data = data.lstrip(b"\0")
+                if chunk and len(data) < _LONGEST_HEADER:
+                    kept = data
+                    break
                 if not data:
                     break
                 member = isal_zlib.decompressobj(31)

@@ -9,7 +9,7 @@ import contextlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import IO, Any
 
 from botocore.config import Config
 from botocore.exceptions import (
@@ -188,6 +188,11 @@ class Bucket:
         """Write an object whole; S3 shows it either complete or not at all."""
         with self._translated("write", key):
             self.client.put_object(Bucket=self.name, Key=key, Body=data, **self.put_options)
+
+    def put_file(self, key: str, file: IO[bytes]) -> None:
+        """The same from a file that stands at its beginning, of which no more than a buffer is in memory."""
+        with self._translated("write", key):
+            self.client.put_object(Bucket=self.name, Key=key, Body=file, **self.put_options)
 
     def delete(self, keys: list[str]) -> None:
         """Delete keys, 1,000 a request; keys that do not exist are no error."""

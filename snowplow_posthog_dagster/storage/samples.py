@@ -15,6 +15,9 @@ from snowplow_posthog_dagster.storage.workspace import Workspace
 SMALL_OBJECT_EVENTS = 200
 """An object of at most so many events is sampled whole; of others 1 in 4,096, by the end of the uuid."""
 
+SMALL_OBJECT_BYTES = 4 * 1024 * 1024
+"""So much of such an object is kept: 200 events of 900 KB would be 180 MB in a worker that may have 100."""
+
 SAMPLED_UUID_END = "000"
 
 
@@ -23,21 +26,24 @@ class Sample:
 
     def __init__(self) -> None:
         self._first: list[bytes] = []
+        self._first_bytes = 0
+        self._seen = 0
         self._chosen: list[bytes] = []
-        self._small = True
 
     def add(self, event: bytes, uuid: str) -> None:
         """Look at one event."""
         if uuid.endswith(SAMPLED_UUID_END):
             self._chosen.append(event)
-        if self._small:
+        self._seen += 1
+        if self._seen > SMALL_OBJECT_EVENTS:
+            self._first.clear()
+        elif self._first_bytes < SMALL_OBJECT_BYTES:
             self._first.append(event)
-            if len(self._first) > SMALL_OBJECT_EVENTS:
-                self._first, self._small = [], False
+            self._first_bytes += len(event)
 
     def write(self, workspace: Workspace, day: dt.date, object_id: str, notes: Sequence[BatchNote]) -> None:
         """Store the sample of a result with these batches, unless it is empty."""
-        events = self._first if self._small else self._chosen
+        events = self._first if self._seen <= SMALL_OBJECT_EVENTS else self._chosen
         if events:
             data = gzip.compress(b"\n".join(events) + b"\n", compresslevel=1, mtime=0)
             workspace.bucket.put(sample_key(workspace, day, object_id, notes[0].id), data)

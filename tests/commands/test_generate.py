@@ -3,12 +3,14 @@
 import datetime as dt
 import gzip
 import re
+import subprocess
+import sys
 
 import pytest
 from typer.testing import CliRunner
 
 from snowplow_posthog_dagster.cli import app
-from snowplow_posthog_dagster.generator import read_truth, read_uuids
+from snowplow_posthog_dagster.generator import FolderSink, Naming, read_truth, read_uuids
 from snowplow_posthog_dagster.sandbox.servers import running_s3
 from snowplow_posthog_dagster.storage.archive import ArchiveEntry
 
@@ -92,6 +94,11 @@ def test_a_tag_can_be_found_again(tmp_path):
     [
         (("--start", "yesterday"), "expected 2022-06-06T04"),
         (("--start", "2022-06-06T04", "--layout", "{week}/"), "unknown ['week']"),
+        (("--start", "2022-06-06T04", "--layout", "{yyyy-MM-dd}/"), "unknown ['yyyy-MM-dd']"),
+        (("--start", "2022-06-06T04", "--layout", "/{yyyy}/{MM}/"), "begins without a slash"),
+        (("--start", "2022-06-06T04", "--layout", "../{yyyy}/"), "goes nowhere by '..'"),
+        (("--start", "0001-01-01"), "between 1970 and 9998"),
+        (("--start", "2022-06-06", "--tag", "a\tb"), "cannot be printed"),
         (("--start", "2022-06-06T04", "--late", "0.9", "--broken", "0.9"), "together at most 1"),
     ],
 )
@@ -100,6 +107,52 @@ def test_what_cannot_be_generated_is_said_in_words(tmp_path, arguments, words):
     assert made.exit_code != 0
     assert words in " ".join(made.output.replace("│", " ").split())
     assert not (tmp_path / "archive").exists()
+
+
+@pytest.mark.parametrize("destination", ["s3://", "s3:///prefix", "S3://bucket/prefix", "gs://bucket/prefix"])
+def test_an_address_that_is_no_bucket_of_s3_makes_no_folder_of_that_name(tmp_path, monkeypatch, destination):
+    monkeypatch.chdir(tmp_path)
+    made = generate(destination, "--start", "2022-06-06T04", *SMALL)
+    assert made.exit_code == 1
+    assert f"{destination} is no place to write to; expected a folder or s3://bucket/prefix/" in made.output
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_day_begins_at_midnight_of_utc_whatever_the_offset_of_its_start(tmp_path):
+    made = generate(
+        tmp_path / "a", "--start", "2022-06-06T01:00+02:00", "--for", "day", "--truth", tmp_path / "t", *SMALL
+    )
+    assert made.exit_code == 0, made.output
+    assert {name[:10] for name in files(tmp_path / "a")} == {"2022/06/05"}
+
+
+@pytest.mark.parametrize("naming", list(Naming))
+def test_a_run_of_another_seed_into_the_same_folder_leaves_the_objects_of_the_first(tmp_path, naming):
+    for seed in (1, 2):
+        generate(
+            tmp_path / "archive", "--start", "2022-06-06T04", "--naming", naming.value, "--seed", seed, "--truth",
+            tmp_path / f"{seed}", *SMALL,
+        )  # fmt: skip
+    keys = [one.key for seed in (1, 2) for one in read_truth(tmp_path / f"{seed}").objects]
+    assert len(keys) == len(set(keys)) == len(files(tmp_path / "archive"))
+
+
+def test_a_closed_output_is_no_error(tmp_path):
+    command = [sys.executable, "-m", "snowplow_posthog_dagster.cli", "generate", str(tmp_path / "archive")]
+    words = [*command, "--start", "2022-06-06T04", "--truth", str(tmp_path / "truth"), *SMALL]
+    done = subprocess.run(["/bin/sh", "-c", '"$@" >&-', "sh", *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert read_truth(tmp_path / "truth").sums["records"] > 0
+
+
+def test_a_run_that_is_cut_off_leaves_no_older_truth_behind(tmp_path, monkeypatch):
+    words = ("--start", "2022-06-06T04", "--truth", tmp_path / "truth", *SMALL)
+    assert generate(tmp_path / "archive", *words).exit_code == 0
+    monkeypatch.setattr(FolderSink, "put", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    cut_off = generate(tmp_path / "archive", *words, "--seed", 2)
+    assert cut_off.exit_code == 1 and "No space left on device" in cut_off.output
+    with pytest.raises(FileNotFoundError):
+        read_truth(tmp_path / "truth")
 
 
 def test_the_truth_never_lies_among_the_data(tmp_path):
@@ -133,7 +186,8 @@ def test_a_bucket_that_cannot_be_written_is_named(monkeypatch, s3_environment, t
         assert "StorageUnavailableError: cannot write s3://no-such-bucket/x: " in said.output
 
 
-def test_a_folder_that_cannot_be_made_for_the_sandbox_is_named():
-    said = CliRunner().invoke(app, ["up", "--folder", "/dev/null/x"])
+@pytest.mark.parametrize("command", ["up", "down"])
+def test_a_folder_that_cannot_be_made_for_the_sandbox_is_named(command):
+    said = CliRunner().invoke(app, [command, "--folder", "/dev/null/x"])
     assert said.exit_code == 1
     assert "/dev/null/x" in said.output and "Traceback" not in said.output

@@ -40,7 +40,7 @@ TEXTS = [
     "https://ü.example/?q=%ff%00&utm_campaign=%F0%9F&gclid=", "?a=b&&=&%zz", "javascript:alert(1)", "::ffff:1.2.3.4",
     "1.2.3.4, 5.6.7.8", "fe80::1%eth0", "999.1.1.1", "DE", "de-DE-x", "c6ef3124-b53a-4b13-a233-0088f79dcbcb",
     "C6EF3124B53A4B13A2330088F79DCBCB", "{c6ef3124-b53a-4b13-a233-0088f79dcbcb}", "=cmd|' /C calc'!A0", "<script>",
-    "page_view", "struct", "unstruct", "page_ping", "transaction",
+    "page_view", "struct", "unstruct", "page_ping", "transaction", "Mozilla/5.0 (Linux; wetab Build/X)",
 ]  # fmt: skip
 JSON_TEXTS = [
     "1e-400", "123456789012345678901234567890", "-0", "-0.0", "9007199254740993", "18446744073709551616", "null",

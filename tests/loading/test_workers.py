@@ -15,11 +15,12 @@ from typing import Any
 
 import pytest
 
-from snowplow_posthog_dagster.errors import InterruptedRunError, SettingsError, TransientError
+from snowplow_posthog_dagster.errors import BrokenObjectError, InterruptedRunError, SettingsError, TransientError
 from snowplow_posthog_dagster.generator import GeneratorSettings, S3Sink, generate
 from snowplow_posthog_dagster.loading import blueprint as blueprints
 from snowplow_posthog_dagster.loading import transform, workers
 from snowplow_posthog_dagster.storage.day_log import DayLog
+from snowplow_posthog_dagster.storage.entries import Broken
 from tests.integration.days import DAY, DayInTest, lines
 
 
@@ -87,9 +88,8 @@ class InThread:
 
 @pytest.mark.slow
 def test_a_worker_that_is_killed_costs_one_object_which_is_named_and_tried_again(
-    day: DayInTest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    day: DayInTest, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(transform, "_FIRST_RETRY_MINUTES", 0)
     large = put_large_object(day, tmp_path)
     small = [day.put(f"{number}.gz", lines(number * 100, 50)) for number in range(3)]
     running = InThread(lambda: day.transform(processes=2))
@@ -106,11 +106,37 @@ def test_a_worker_that_is_killed_costs_one_object_which_is_named_and_tried_again
     assert {state.key for state in log.state().objects.values() if state.status == "done"} == set(small)
 
     again = day.transform(processes=2)
-    assert again.broken == [] and again.reads == 1, "only what broke is read again"
+    assert again.broken == [] and again.reads == 1, "only what broke is read again, and at once"
     counts = log.state().counts()
     assert (counts.objects_done, counts.objects_broken) == (4, 0)
     assert log.state().problems() == []
     assert pool_workers() == []
+
+
+def test_an_object_whose_worker_dies_twice_is_tried_again_later(day: DayInTest) -> None:
+    day.put("a.gz", lines(0, 1))
+    (found,) = day.archive.list_day(DAY)
+    dead = BrokenObjectError("the worker process that read it ended with signal 9")
+
+    def minutes(attempts: int) -> int:
+        entry = transform.failure_entry(
+            found, dead, revision=0, attempts=attempts, writer="test", doubtful=True
+        )  # fmt: skip
+        assert isinstance(entry, Broken)
+        delay = dt.datetime.fromisoformat(entry.next_try) - dt.datetime.fromisoformat(entry.at)
+        return int(delay.total_seconds() / 60)
+
+    assert [minutes(attempts) for attempts in range(3)] == [0, 20, 80]
+
+
+def test_one_large_object_has_a_worker_too_also_on_one_core(day: DayInTest, monkeypatch: pytest.MonkeyPatch) -> None:
+    day.put("one.gz", lines(0, 50))
+    monkeypatch.setattr(workers, "core_count", lambda: 1)
+    monkeypatch.setattr(sys, "executable", "/bin/false")  # a worker that cannot start shows that one was wanted
+    with pytest.raises(TransientError, match="a worker process for the transform did not start"):
+        day.transform()
+    monkeypatch.undo()
+    assert day.transform().counts.objects_done == 1
 
 
 def test_a_broken_object_is_left_alone_until_its_next_try(day: DayInTest) -> None:
@@ -177,6 +203,24 @@ def test_a_transform_that_is_asked_to_stop_ends_within_five_seconds(
     with pytest.raises(InterruptedRunError):
         running.outcome()
     assert time.monotonic() - asked < 5
+    assert pool_workers() == []
+    assert load.log.state().counts().objects_broken == 0, "an interruption is no fault of an object"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
+def test_a_signal_to_the_whole_group_breaks_no_object(day: DayInTest, tmp_path: Path, number: int) -> None:
+    put_large_object(day, tmp_path)
+    day.put("small.gz", lines(0, 50))
+    load = day.load()
+    running = InThread(lambda: load.transform(day.blueprint(load.writer), processes=2))
+    wait_for(lambda: load.log.state().counts().objects_done == 1)
+    for worker in pool_workers():
+        os.kill(worker, number)
+    time.sleep(1.0)  # so long the step may take until it knows
+    load.stop.set()
+    with pytest.raises(InterruptedRunError):
+        running.outcome()
     assert pool_workers() == []
     assert load.log.state().counts().objects_broken == 0, "an interruption is no fault of an object"
 

@@ -2,6 +2,8 @@
 
 import gzip
 import os
+import struct
+import zlib
 
 import pytest
 from hypothesis import given
@@ -19,6 +21,25 @@ def cut(data: bytes, size: int) -> list[bytes]:
 def test_members_one_after_the_other_are_all_read_whatever_the_chunks(members: list[bytes], size: int) -> None:
     stored = b"".join(gzip.compress(member) for member in members)
     assert b"".join(inflate(cut(stored, size))) == b"".join(members)
+
+
+def member_with(flags: int, content: bytes) -> bytes:
+    """A gzip member with the optional header fields that these flags ask for: extra, name, comment, header's CRC."""
+    header = b"\x1f\x8b\x08" + bytes([flags]) + bytes(5) + b"\xff"
+    for flag, field in ((4, struct.pack("<H", 5) + b"extra"), (8, b"enriched.tsv\0"), (16, b"a comment\0")):
+        header += field if flags & flag else b""
+    if flags & 2:
+        header += struct.pack("<H", zlib.crc32(header) & 0xFFFF)
+    packed = zlib.compress(content, wbits=-15)
+    return header + packed + struct.pack("<II", zlib.crc32(content), len(content))
+
+
+@pytest.mark.parametrize("flags", range(0, 32, 2))
+def test_a_header_may_be_cut_anywhere_whatever_fields_it_has(flags: int) -> None:
+    stored = member_with(flags, b"first\n") + member_with(flags, b"second\n")
+    assert gzip.decompress(stored) == b"first\nsecond\n"
+    for size in (1, 2, 7, 13, 40, len(stored)):
+        assert b"".join(inflate(cut(stored, size))) == b"first\nsecond\n"
 
 
 @pytest.mark.parametrize("length", [CHUNK_BYTES - 1, CHUNK_BYTES, CHUNK_BYTES + 1, 4 * CHUNK_BYTES])
