@@ -339,7 +339,8 @@ def hours_with_files(state: DayState, rows: Iterable[HourRow] = (), *, hourly: b
     if not hourly:
         return None
     listed = {int(row.hour) for row in rows if row.listed and row.hour.isdigit()}
-    return listed | {known.hour for known in state.objects.values() if known.hour is not None}
+    logged = [known for known in state.objects.values() if known.hour is not None and known.status != "gone"]
+    return listed | {known.hour for known in logged if known.hour is not None}
 
 
 def night_facts(

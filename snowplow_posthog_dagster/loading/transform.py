@@ -275,10 +275,9 @@ def failure_entry(
 ) -> Broken | Superseded | Gone:
     """The log entry for an object that could not be transformed; a broken one is tried again later."""
     now = dt.datetime.now(dt.UTC)
-    if isinstance(error, SupersededObjectError):
-        return Superseded(object=found.object_id, revision=revision, key=found.key, at=timestamp_text(now))
-    if isinstance(error, GoneObjectError):
-        return Gone(object=found.object_id, revision=revision, key=found.key, at=timestamp_text(now))
+    if isinstance(error, SupersededObjectError | GoneObjectError):
+        kind = Superseded if isinstance(error, SupersededObjectError) else Gone
+        return kind(object=found.object_id, revision=revision, key=found.key, hour=found.hour, at=timestamp_text(now))
     if not isinstance(error, BrokenObjectError):
         raise error
     minutes = min(_FIRST_RETRY_MINUTES * 4**attempts, _LAST_RETRY_MINUTES)

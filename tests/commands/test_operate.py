@@ -110,6 +110,14 @@ def test_a_skip_takes_the_object_out_and_an_unskip_takes_it_back(typed: Typed) -
     assert typed.ground.run().events == 2
 
 
+def test_a_skipped_object_that_nobody_has_read_keeps_its_hour(typed: Typed) -> None:
+    key = typed.ground.put("a", lines_of(2), hour=5)
+    for command in (["skip", key, "--reason", "test traffic"], ["unskip", key]):
+        assert typed(*command).exit_code == 0
+        (known,) = typed.ground.state().objects.values()
+        assert known.hour == 5
+
+
 def test_the_key_alone_says_its_day_and_an_id_does_not(typed: Typed) -> None:
     key = typed.ground.put("a", lines_of(2))
     assert typed("skip", key, "--reason", "test traffic").exit_code == 0
