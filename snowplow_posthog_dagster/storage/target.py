@@ -35,13 +35,18 @@ class Pause:
 
 def normalised_host(host: str) -> str:
     """The host as scheme://name[:port][/path], lower case, without trailing slash. Raises SettingsError."""
-    parts = urllib.parse.urlsplit(host if "://" in host else f"https://{host}")
+    try:
+        parts = urllib.parse.urlsplit(host if "://" in host else f"https://{host}")
+        number = parts.port
+    except ValueError as error:
+        raise SettingsError(f"POSTHOG_HOST {host!r} is no URL: {error}") from None
     if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
         raise SettingsError(f"POSTHOG_HOST {host!r} must be a URL such as https://eu.i.posthog.com")
     if parts.username or parts.password:
         raise SettingsError("POSTHOG_HOST must not hold a user name or password")
-    port = f":{parts.port}" if parts.port and parts.port != {"http": 80, "https": 443}[parts.scheme] else ""
-    return f"{parts.scheme}://{parts.hostname}{port}{parts.path.rstrip('/')}"
+    name = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    port = f":{number}" if number and number != {"http": 80, "https": 443}[parts.scheme] else ""
+    return f"{parts.scheme}://{name}{port}{parts.path.rstrip('/')}"
 
 
 def key_fingerprint(api_key: str) -> str:
