@@ -25,7 +25,7 @@ import msgspec
 from snowplow_posthog_dagster.loading.schema_profile import SchemaProfile, schema_of
 from snowplow_posthog_dagster.storage.counts import NUMBERS, Counts
 from snowplow_posthog_dagster.storage.day_log import DayLog
-from snowplow_posthog_dagster.storage.entries import Done, Entry, Posted
+from snowplow_posthog_dagster.storage.entries import Done, Entry, Forget, Posted
 from snowplow_posthog_dagster.storage.state import DayState, fold
 from snowplow_posthog_dagster.storage.workspace import Workspace, timestamp_text
 
@@ -84,7 +84,10 @@ def measured(entries: Sequence[Entry], state: DayState) -> DayMeasure:
     by_hour: defaultdict[str, list[Counts]] = defaultdict(list)
     for known in state.objects.values():
         by_hour[WHOLE_DAY if known.hour is None else f"{known.hour:02d}"].append(known.counts())
-    done = [entry for entry in entries if isinstance(entry, Done)]
+    # Whoever forgets people writes results anew without reading a record: those count no second time.
+    rewritten = {(entry.object, entry.revision) for entry in entries if isinstance(entry, Forget)}
+    results = (entry for entry in entries if isinstance(entry, Done))
+    done = [entry for entry in results if (entry.object, entry.revision) not in rewritten]
     posted = [entry for entry in entries if isinstance(entry, Posted)]
     counts = state.counts()
     sent = [entry for entry in state.posted if entry.events]

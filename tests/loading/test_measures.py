@@ -8,7 +8,7 @@ import pytest
 from snowplow_posthog_dagster.loading.measures import DayFile, Measures, measured, newest_day_file
 from snowplow_posthog_dagster.sandbox.faults import Fault
 from snowplow_posthog_dagster.storage.counts import NUMBERS
-from snowplow_posthog_dagster.storage.entries import Remap
+from snowplow_posthog_dagster.storage.entries import Forget, Remap
 from tests.ground import DAY, Ground, lines_of, user_line
 
 NEXT = DAY + dt.timedelta(days=1)
@@ -68,6 +68,20 @@ def test_what_was_counted_once_stays_counted_when_the_day_is_asked_for_again(loa
     asked = measured(loaded.load().log.entries(), loaded.state())
     assert asked.counts.acknowledged == 0
     assert (asked.acknowledged, asked.transformed) == (before.acknowledged, before.transformed)
+
+
+def test_a_result_that_is_written_anew_without_forgotten_people_was_not_read_again(loaded: Ground):
+    before = measured(loaded.load().log.entries(), loaded.state())
+    (known,) = (one for one in loaded.state().objects.values() if one.done and one.done.dead_letters)
+    assert known.done
+    forget = Forget(object=known.object_id, revision=1, key=known.key, by="ann", at="2022-06-07T00:00:00Z")
+    loaded.load().log.write([forget, msgspec.structs.replace(known.done, revision=1)], writer="ann")
+    after = measured(loaded.load().log.entries(), loaded.state())
+    assert (after.transformed, after.archive_bytes, after.reasons) == (
+        before.transformed,
+        before.archive_bytes,
+        before.reasons,
+    )
 
 
 def test_a_file_of_an_earlier_release_is_passed_over(loaded: Ground):
