@@ -295,7 +295,8 @@ class DayLoad:
     def _open_batches(self, state: DayState) -> list[OpenBatch]:
         left = self.narrowing.max_events
         found = []
-        for known in state.objects.values():
+        # Oldest first, as the archive has them: a run may send only so much.
+        for known in sorted(state.objects.values(), key=lambda known: (known.hour or 0, known.key)):
             if not self.narrowing.wants(known.hour):
                 continue
             revision = known.done.revision if known.done else known.revision

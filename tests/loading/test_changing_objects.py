@@ -46,6 +46,14 @@ def test_what_was_not_sent_of_an_overwritten_object_is_withdrawn_with_the_reason
     assert ground.state().problems() == [] and ground.is_closed()
 
 
+def test_a_run_for_some_events_sends_those_of_the_oldest_files(ground: Ground) -> None:
+    for hour in range(6):
+        ground.put("a", [user_line(f"hour {hour}")], hour=hour)
+    ground.transform()
+    ground.deliver(narrowing=Narrowing(max_events=3))
+    assert sorted(event["distinct_id"] for event in ground.events()) == ["hour 0", "hour 1", "hour 2"]
+
+
 def test_a_transform_without_a_manifest_sees_the_changes_as_well(ground: Ground) -> None:
     key = ground.put("a", lines_of(1))
     ground.run()
