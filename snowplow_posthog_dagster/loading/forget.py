@@ -327,7 +327,7 @@ class Forgetting:
             self._workspace.write_lines(sample_key(self._workspace, self._day, known.object_id, notes[0].id), lines)
 
     def _delete_leftovers(self, holding: set[str]) -> None:
-        """Files that hold them and that no result lists: of crashes, lost results, earlier revisions, replays."""
+        """What holds them and no result counts: of crashes, lost results, earlier revisions, replays."""
         state = self._load.log.state()
         listed = {
             self._workspace.batch_key(self._day, known.object_id, name)
@@ -343,7 +343,9 @@ class Forgetting:
                 for letter in counted_letters(self._workspace, self._day, state, stage=stage)
             }
             for name in dead_letter_files(self._workspace, self._day, stage):
-                if name not in current:
+                if name in current:
+                    self._take_out_settled(stage, name, counted)
+                else:
                     gone += self._letter_file_to_delete(stage, name, counted)
         self._workspace.bucket.delete(gone)
         self._report.leftovers += len(gone)
@@ -359,6 +361,21 @@ class Forgetting:
         except GoneObjectError:
             return False
         return any(map(self._people.in_line, events))
+
+    def _take_out_settled(self, stage: str, name: str, counted: set[str]) -> None:
+        """Their letters that a replay has settled lie in the file of a result as before, and count no more."""
+        key = dead_letter_key(self._workspace, self._day, stage, name)
+        lines = {line: json.loads(line) for line in self._workspace.read_lines(key)}
+        kept = [
+            line
+            for line, letter in lines.items()
+            if json.dumps(letter, sort_keys=True) in counted or not self._people.in_letter(letter)
+        ]
+        if not kept:
+            self._workspace.bucket.delete([key])
+        elif len(kept) < len(lines):
+            self._workspace.write_lines(key, kept)
+        self._report.dead_letters += len(lines) - len(kept)
 
     def _letter_file_to_delete(self, stage: str, name: str, counted: set[str]) -> Iterable[str]:
         """The file's key if it holds them; letters in it that count are kept in a file of their own."""

@@ -23,6 +23,7 @@ from snowplow_posthog_dagster.storage.dead_letters import dead_letter_folder
 from snowplow_posthog_dagster.storage.entries import Done, Skip
 from snowplow_posthog_dagster.storage.suppressed import suppress
 from tests.ground import DAY, Ground, lines_of, user_line
+from tests.loading.test_replay import replay
 from tests.snowplow.samples import contexts, line
 
 SECRET = "a secret of the tests"
@@ -174,6 +175,18 @@ def test_the_dead_letters_of_a_person_leave_and_those_of_others_stay(private: Gr
     assert private.state().problems() == []
     private.run()
     assert private.posthog.raw_rows() == 1 and private.is_closed()
+
+
+def test_the_dead_letter_that_a_replay_has_settled_leaves_as_well(private: Ground) -> None:
+    private.file = {"transform": {"max_record_bytes": 2048}}
+    private.put("a", [user_line("ann", page_title="t" * 5000), user_line("bob"), b"no record of cid"])
+    private.run()
+    private.file = {}
+    assert replay(private).mapped == 1
+    report = forget(private, "ann")
+    assert b"ann" not in everything_stored(private) and b"no record of cid" in everything_stored(private)
+    assert (report.objects_purged, report.dead_letters, private.counts().dead_letters) == (1, 1, 1)
+    assert private.state().problems() == [] and private.is_closed()
 
 
 def test_refused_events_of_others_stay_refused(private: Ground) -> None:
