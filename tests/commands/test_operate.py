@@ -3,6 +3,7 @@
 import datetime as dt
 import json
 import os
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ from typer.testing import CliRunner, Result
 from snowplow_posthog_dagster.cli import app
 from snowplow_posthog_dagster.sandbox.client import StandInClient
 from snowplow_posthog_dagster.sandbox.faults import Fault
+from snowplow_posthog_dagster.storage.day_log import DayLog
 from snowplow_posthog_dagster.storage.entries import Done
+from snowplow_posthog_dagster.storage.state import DayState
 from snowplow_posthog_dagster.storage.suppressed import suppress
 from tests.ground import DAY, Ground, lines_of, user_line
 
@@ -52,6 +55,24 @@ def test_status_shows_every_day_of_the_log(typed: Typed) -> None:
     assert "2022-06-06" in shown.output and "2022-06-08" in shown.output and "all" in shown.output
     only = typed("status", "--from", "2022-06-07", "--to", "2022-06-08")
     assert "2022-06-06" not in only.output and "2022-06-08" in only.output
+
+
+def test_status_holds_the_states_of_two_days_at_most(typed: Typed, monkeypatch: pytest.MonkeyPatch) -> None:
+    days = [DAY + dt.timedelta(days=number) for number in range(4)]
+    for day in days:
+        typed.ground.put("a", lines_of(1), day=day)
+        typed.ground.transform(day)
+    read, made, alive = DayLog.state, list[weakref.ref[DayState]](), list[int]()
+
+    def state(log: DayLog) -> DayState:
+        alive.append(sum(one() is not None for one in made))
+        found = read(log)
+        made.append(weakref.ref(found))
+        return found
+
+    monkeypatch.setattr(DayLog, "state", state)
+    assert f"{days[-1]}" in typed("status", "--all-targets").output
+    assert len(alive) == 4 and max(alive) <= 1
 
 
 def test_status_counts_what_a_manifest_names_and_no_run_has_read(typed: Typed) -> None:
