@@ -135,7 +135,8 @@ def _summed(parts: Iterable[Mapping[str, int]]) -> dict[str, int]:
 
 def _arrivals_sent(state: DayState) -> Iterable[int]:
     for known in state.objects.values():
-        if known.done and known.done.newest_arrival and not known.deliverable:
+        unsent = known.deliverable or known.counts().withdrawn
+        if known.done and known.done.newest_arrival and not unsent:
             yield known.done.newest_arrival
 
 

@@ -8,7 +8,7 @@ import pytest
 from snowplow_posthog_dagster.loading.measures import DayFile, Measures, measured, newest_day_file
 from snowplow_posthog_dagster.sandbox.faults import Fault
 from snowplow_posthog_dagster.storage.counts import NUMBERS
-from snowplow_posthog_dagster.storage.entries import Forget, Remap
+from snowplow_posthog_dagster.storage.entries import Forget, Remap, Skip
 from tests.ground import DAY, Ground, lines_of, user_line
 
 NEXT = DAY + dt.timedelta(days=1)
@@ -68,6 +68,16 @@ def test_what_was_counted_once_stays_counted_when_the_day_is_asked_for_again(loa
     asked = measured(loaded.load().log.entries(), loaded.state())
     assert asked.counts.acknowledged == 0
     assert (asked.acknowledged, asked.transformed) == (before.acknowledged, before.transformed)
+
+
+def test_what_was_skipped_before_it_was_sent_has_not_arrived(ground: Ground):
+    ground.put("a", lines_of(2))
+    ground.transform()
+    (known,) = ground.state().objects.values()
+    skip = Skip(object=known.object_id, revision=1, reason="r", by="ann", at="2022-06-07T00:00:00Z")
+    ground.load().log.write([skip], writer="ann")
+    measure = measured(ground.load().log.entries(), ground.state())
+    assert (measure.counts.withdrawn, measure.newest_arrival) == (2, None)
 
 
 def test_a_result_that_is_written_anew_without_forgotten_people_was_not_read_again(loaded: Ground):
