@@ -193,7 +193,15 @@ def newest_day_file(workspace: Workspace, day: dt.date) -> DayFile | None:
     if not closed:
         return None
     newest = max(closed, key=lambda listed: listed.modified)
-    return msgspec.json.decode(workspace.bucket.get(newest.key), type=DayFile)
+    return day_file_of(workspace.bucket.get(newest.key))
+
+
+def day_file_of(data: bytes) -> DayFile | None:
+    """What such a file says; None for a damaged one, which is as good as none: the log says it all, and more slowly."""
+    try:
+        return msgspec.json.decode(data, type=DayFile)
+    except msgspec.MsgspecError:
+        return None
 
 
 def schema_now(workspace: Workspace, day: dt.date, state: DayState) -> SchemaProfile:

@@ -94,6 +94,19 @@ def test_a_result_that_is_written_anew_without_forgotten_people_was_not_read_aga
     )
 
 
+@pytest.mark.parametrize("damage", [b"", b"[]", b'{"complete": true, "measure": {"hours": "x"}}'])
+def test_a_damaged_file_of_a_finished_day_is_as_good_as_none_and_the_next_run_writes_it_again(
+    loaded: Ground, damage: bytes
+):
+    expected = measured(loaded.load().log.entries(), loaded.state())
+    key = loaded.stored("days")[-1]
+    loaded.workspace.bucket.put(key, damage)
+    assert not loaded.is_closed()
+    assert Measures(loaded.workspace).days() == {DAY: expected}
+    loaded.run()
+    assert loaded.is_closed() and loaded.posthog.raw_rows() == 5
+
+
 def test_a_file_of_an_earlier_release_is_passed_over(loaded: Ground):
     key = loaded.stored("days")[-1]
     loaded.workspace.bucket.put(key, b'{"complete": true, "objects": 2, "records": 7, "at": "2022-06-07T00:00:00Z"}')
