@@ -5,9 +5,10 @@ import datetime as dt
 import msgspec
 import pytest
 
-from snowplow_posthog_dagster.loading.measures import DayFile, Measures, measured, newest_day_file
+from snowplow_posthog_dagster.loading.measures import LOGS_KEPT, DayFile, Measures, measured, newest_day_file
 from snowplow_posthog_dagster.sandbox.faults import Fault
 from snowplow_posthog_dagster.storage.counts import NUMBERS
+from snowplow_posthog_dagster.storage.day_log import DayLog
 from snowplow_posthog_dagster.storage.entries import Forget, Remap, Skip
 from tests.ground import DAY, Ground, lines_of, user_line
 
@@ -123,6 +124,27 @@ def test_a_day_that_would_take_too_long_is_left_out_by_name(loaded: Ground):
     found = Measures(loaded.workspace).days(seconds=0.0)
     assert found[NEXT] is None, "open, and no time to read its log"
     assert found[DAY] is not None, "finished, so nothing had to be read"
+
+
+def test_a_month_of_open_days_keeps_the_logs_of_few(ground: Ground, monkeypatch):
+    days = [DAY + dt.timedelta(days=number) for number in range(6)]
+    for day in days:
+        ground.put("a", lines_of(1), day=day)
+        ground.transform(day)
+    at_once, most, read = list[DayLog](), list[int](), DayLog.snapshot
+
+    def snapshot(log: DayLog):
+        at_once.append(log)
+        most.append(len(at_once))
+        try:
+            return read(log)
+        finally:
+            at_once.remove(log)
+
+    monkeypatch.setattr(DayLog, "snapshot", snapshot)
+    measures = Measures(ground.workspace)
+    assert list(measures.days()) == days and measures.days() == Measures(ground.workspace).days()
+    assert max(most) == 1 and len(measures._logs) == LOGS_KEPT
 
 
 def test_a_measure_is_small(loaded: Ground):
