@@ -39,7 +39,17 @@ from snowplow_posthog_dagster.storage.dead_letters import (
     dead_letter_key,
     read_dead_letters,
 )
-from snowplow_posthog_dagster.storage.entries import BatchNote, Delivered, Done, Entry, Forget, Purged, Skip, Superseded
+from snowplow_posthog_dagster.storage.entries import (
+    BatchNote,
+    Delivered,
+    Done,
+    Entry,
+    Forget,
+    Gone,
+    Purged,
+    Skip,
+    Superseded,
+)
 from snowplow_posthog_dagster.storage.samples import read_sample, sample_key
 from snowplow_posthog_dagster.storage.state import BATCHES, REFUSED, BatchState, DayState, ObjectState, next_revision
 from snowplow_posthog_dagster.storage.workspace import timestamp_text
@@ -62,16 +72,9 @@ class ForgetReport:
 
     def add(self, other: "ForgetReport") -> None:
         """Add another day's report."""
-        for name in (
-            "objects_rewritten",
-            "objects_purged",
-            "unsent",
-            "in_posthog",
-            "dead_letters",
-            "sampled",
-            "leftovers",
-        ):
-            setattr(self, name, getattr(self, name) + getattr(other, name))
+        for name, number in vars(other).items():
+            if isinstance(number, int):
+                setattr(self, name, getattr(self, name) + number)
         self.distinct_ids |= other.distinct_ids
 
 
@@ -293,13 +296,15 @@ class Forgetting:
         file.write()
 
     def _still_withdrawn(self, known: ObjectState, revision: int, at: str) -> Iterator[Entry]:
-        """What an operator skipped stays skipped, and what was replaced stays replaced."""
+        """What an operator skipped stays skipped, what was replaced stays replaced, and what was deleted gone."""
         if known.skipped:
             yield Skip(
                 object=known.object_id, revision=revision, key=known.key, reason=known.reason, by=self._by, at=at
             )
         if known.superseded:
             yield Superseded(object=known.object_id, revision=revision, key=known.key, at=at)
+        if known.gone:
+            yield Gone(object=known.object_id, revision=revision, key=known.key, at=at)
 
     # -- samples and leftovers ----------------------------------------------------------------------------
 

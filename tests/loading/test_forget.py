@@ -240,6 +240,17 @@ def test_a_skipped_object_stays_skipped(private: Ground) -> None:
     assert private.events() == []
 
 
+def test_a_deleted_object_is_not_told_once_more(private: Ground) -> None:
+    key = private.put("a", [user_line("ann"), user_line("bob")])
+    private.transform()
+    private.delete(key)
+    assert "was deleted" in private.transform().changed[0]
+    assert forget(private, "ann").objects_rewritten == 1
+    assert private.transform().changed == []
+    private.run()
+    assert distinct_ids(private) == ["bob"]
+
+
 def test_files_that_no_result_lists_are_found(private: Ground) -> None:
     private.put("a", [user_line("ann"), user_line("bob")])
     private.transform()
