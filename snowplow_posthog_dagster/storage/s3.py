@@ -40,6 +40,7 @@ _CURES = {
     "NoSuchBucket": "check the bucket's name and the account",
     "PermanentRedirect": "set AWS_REGION to the bucket's region",
     "AuthorizationHeaderMalformed": "set AWS_REGION to the bucket's region",
+    "RequestTimeTooSkewed": "set the clock of this machine: it differs from S3's by more than S3 allows",
     "InvalidObjectState": "is archived in Glacier or an archive tier; restore it first",
     "KMS.DisabledException": "enable the KMS key of the workspace",
 }
