@@ -224,7 +224,12 @@ def test_a_lease_whose_content_is_damaged_is_named_by_its_sender(workspace: Work
     workspace.bucket.put(f"{folder}other/holding", b"")
     waited_for: list[str] = []
     stop = threading.Event()
-    with lease(workspace, "second", on_wait=lambda who: (waited_for.append(who), stop.set()), stop=stop):
+
+    def on_wait(who: str) -> None:
+        waited_for.append(who)
+        stop.set()
+
+    with lease(workspace, "second", on_wait=on_wait, stop=stop):
         assert waited_for == ["other"]
 
 
