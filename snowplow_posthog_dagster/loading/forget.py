@@ -122,7 +122,8 @@ class Forgetting:
             if known.done is not None and is_concerned:
                 self._forget_object(known, known.done, mine, written)
         self._delete_leftovers(holding)
-        self._load.close(self._load.archive.list_day(self._day))
+        if self._load.archive.holds(self._day):
+            self._load.close(self._load.archive.list_day(self._day))
         if self._incomplete:
             raise WorkspaceError(
                 f"people were not taken out of {len(self._incomplete)} objects of {self._day}, whose batches with"
@@ -370,12 +371,10 @@ class Forgetting:
     def _take_out_settled(self, stage: str, name: str, counted: set[str]) -> None:
         """Their letters that a replay has settled lie in the file of a result as before, and count no more."""
         key = dead_letter_key(self._workspace, self._day, stage, name)
-        lines = {line: json.loads(line) for line in self._workspace.read_lines(key)}
-        kept = [
-            line
-            for line, letter in lines.items()
-            if json.dumps(letter, sort_keys=True) in counted or not self._people.in_letter(letter)
-        ]
+        lines = self._workspace.read_lines(key)
+        settled = (line for line in lines if json.dumps(json.loads(line), sort_keys=True) not in counted)
+        theirs = {line for line in settled if self._people.in_letter(json.loads(line))}
+        kept = [line for line in lines if line not in theirs]
         if not kept:
             self._workspace.bucket.delete([key])
         elif len(kept) < len(lines):

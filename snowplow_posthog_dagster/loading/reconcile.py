@@ -131,7 +131,8 @@ class Reconciliation:
         report.seconds = self._clock() - started
         self._load.log.write([_entry(report)], writer=f"{self._load.writer}-reconcile")
         # The entry is a new segment, which reopens a finished day.
-        self._load.close(self._load.archive.list_day(self._load.day))
+        if self._load.archive.holds(self._load.day):
+            self._load.close(self._load.archive.list_day(self._load.day))
         return report
 
     # -- the sample ---------------------------------------------------------------------------------------

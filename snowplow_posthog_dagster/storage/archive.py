@@ -170,6 +170,10 @@ class Archive:
             raise SettingsError(f"{day} lies in several archive entries ({prefixes}); mark one as `preferred: true`")
         return found[0]
 
+    def holds(self, day: dt.date) -> bool:
+        """Whether the archive list has the day; of one that has left it what was loaded is still in the workspace."""
+        return any(entry.holds(day) for entry in self.entries)
+
     def day_of(self, key: str) -> dt.date | None:
         """The archive day of a key, by the first entry that has it; None for a key of no entry."""
         return next((day for entry in self.entries if (day := entry.day_of(key))), None)

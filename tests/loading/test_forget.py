@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from snowplow_posthog_dagster.automation.housekeeping import keep_house
 from snowplow_posthog_dagster.errors import SettingsError, WorkspaceError
 from snowplow_posthog_dagster.loading import blueprint
 from snowplow_posthog_dagster.loading.blueprint import Task, Workshop
@@ -23,6 +24,7 @@ from snowplow_posthog_dagster.storage.dead_letters import dead_letter_folder
 from snowplow_posthog_dagster.storage.entries import Done, Skip
 from snowplow_posthog_dagster.storage.suppressed import suppress
 from tests.ground import DAY, Ground, lines_of, user_line
+from tests.loading.test_reconcile import reconcile
 from tests.loading.test_replay import replay
 from tests.snowplow.samples import contexts, line
 
@@ -249,6 +251,16 @@ def test_a_deleted_object_is_not_told_once_more(private: Ground) -> None:
     assert private.transform().changed == []
     private.run()
     assert distinct_ids(private) == ["bob"]
+
+
+def test_a_day_that_has_left_the_archive_list_is_visited_to_its_end(private: Ground) -> None:
+    private.put("a", [user_line("ann"), user_line("bob"), b"no record of ann\tann"])
+    private.run()
+    private.file = {"archive": [{"prefix": "output/", "from": "2023-01-01"}]}
+    assert forget(private, "ann").in_posthog == 1
+    assert b"ann" not in everything_stored(private)
+    assert reconcile(private).result == "not checked"
+    assert keep_house(private.load(), dry_run=False, retention_days=30).summary() == "nothing"
 
 
 def test_files_that_no_result_lists_are_found(private: Ground) -> None:
