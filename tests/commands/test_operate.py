@@ -418,6 +418,21 @@ def test_what_is_only_shown_leaves_forgotten_people_out_as_a_load_does(typed: Ty
     assert refused.exit_code == 1 and "forgotten under another" in refused.output
 
 
+def test_a_damaged_file_of_one_day_keeps_nobody_in_the_others(typed: Typed, tmp_path: Path) -> None:
+    later = DAY + dt.timedelta(days=1)
+    typed.ground.environment = {"SNOWPLOW_POSTHOG_PRIVACY_SECRET": "secret"}
+    for day in (DAY, later):
+        typed.ground.put("a", [user_line("ann")], day=day)
+        typed.ground.transform(day)
+    damaged, whole = typed.ground.stored("batches")
+    typed.ground.workspace.bucket.put(damaged, b"damaged")
+    ids = tmp_path / "ids.txt"
+    ids.write_text("ann\n")
+    shown = typed("forget", "--ids", str(ids))
+    assert shown.exit_code == 1 and f"not forgotten on {DAY}" in shown.output and "persons/bulk_delete" in shown.output
+    assert typed.ground.stored("batches") == [damaged], whole
+
+
 def test_forget_reaches_what_a_killed_run_left_of_a_day_without_a_log(typed: Typed, tmp_path: Path) -> None:
     ground, other = typed.ground, dt.date(2022, 6, 9)
     ground.environment = {"SNOWPLOW_POSTHOG_PRIVACY_SECRET": "a secret of the tests"}
