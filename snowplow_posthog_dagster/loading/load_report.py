@@ -162,14 +162,15 @@ def _row(
     for place, name in enumerate(names):
         is_due = over >= HOURS if whole else place < over
         arrived = files[name] if files is not None else None
-        fates.append(Fate.NOTHING if unread else _fate(known.hour(name), arrived, due=is_due))
+        fate = _fate(known.hour(name), arrived, known.left.get(name, 0), due=is_due)
+        fates.append(Fate.NOTHING if unread else fate)
     number = sum(files.values()) if files is not None else known.counts.objects
     return DayRow(day, tuple(fates), number, known.counts, unread)
 
 
-def _fate(counts: Counts, arrived: int | None, *, due: bool) -> Fate:
-    """`arrived` is how many files the archive lists, None when it was not asked."""
-    settled = counts.objects_done + counts.objects_skipped
+def _fate(counts: Counts, arrived: int | None, left: int, *, due: bool) -> Fate:
+    """`arrived` is how many files the archive lists, None when it was not asked; it lists none that `left`."""
+    settled = counts.objects_done + counts.objects_skipped - (0 if arrived is None else left)
     files = arrived
     if files is None:  # an archive that was asked lists neither what was replaced nor what nobody can read any more
         settled += counts.objects_superseded

@@ -41,6 +41,8 @@ _DAY = re.compile(r"dt=(\d{4}-\d\d-\d\d)/")
 class DayMeasure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A day in numbers. `hours` are the numbers of `Counts` by hour ("00" to "23", or "day"), zeros left out.
 
+    `left` are the objects by hour that were loaded or skipped, and that the archive no longer has.
+
     `transformed` and `acknowledged` are events ever, `reasons` dead letters ever made, `statuses` answers of PostHog
     by HTTP status; `newest_arrival` is the newest collector time, in milliseconds, of an object of which nothing is
     left to send; `agreed` tells that PostHog agreed and nothing has worked on the day since; `last_rate` the events
@@ -48,6 +50,7 @@ class DayMeasure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """
 
     hours: dict[str, dict[str, int]] = {}
+    left: dict[str, int] = {}
     transformed: int = 0
     archive_bytes: int = 0
     acknowledged: int = 0
@@ -84,8 +87,12 @@ class DayMeasure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 def measured(entries: Sequence[Entry], state: DayState) -> DayMeasure:
     """The numbers of a day, from its log entries and the state that they mean."""
     by_hour: defaultdict[str, list[Counts]] = defaultdict(list)
+    left: Counter[str] = Counter()
     for known in state.objects.values():
-        by_hour[WHOLE_DAY if known.hour is None else f"{known.hour:02d}"].append(known.counts())
+        hour = WHOLE_DAY if known.hour is None else f"{known.hour:02d}"
+        by_hour[hour].append(known.counts())
+        if known.status in {"done", "skipped"} and (known.gone or known.superseded):
+            left[hour] += 1
     # Whoever forgets people writes results anew without reading a record: those count no second time.
     rewritten = {(entry.object, entry.revision) for entry in entries if isinstance(entry, Forget)}
     results = (entry for entry in entries if isinstance(entry, Done))
@@ -95,6 +102,7 @@ def measured(entries: Sequence[Entry], state: DayState) -> DayMeasure:
     sent = [entry for entry in state.posted if entry.events]
     return DayMeasure(
         hours={name: _numbers(Counts.total(parts)) for name, parts in sorted(by_hour.items())},
+        left=dict(sorted(left.items())),
         transformed=sum(entry.records for entry in done),
         archive_bytes=sum(entry.bytes for entry in done),
         acknowledged=counts.acknowledged + counts.resent,

@@ -76,6 +76,19 @@ def test_a_file_that_was_deleted_before_it_was_read_leaves_the_day_its_hours(gro
     assert fates(row) == "····█···················"
 
 
+def test_a_file_that_waits_is_seen_beside_loaded_ones_that_were_deleted(ground: Ground):
+    loaded = [ground.put(name, lines_of(1)) for name in "ab"]
+    ground.run()
+    for key in loaded:
+        ground.delete(key)
+    ground.run()
+    assert fates(report(ground, days=1, last=DAY).rows[0])[4] == Fate.DELIVERED.sign
+    ground.put("merged", lines_of(2))
+    assert fates(report(ground, days=1, last=DAY).rows[0])[4] == Fate.ARRIVED.sign
+    ground.run()
+    assert fates(report(ground, days=1, last=DAY).rows[0])[4] == Fate.DELIVERED.sign
+
+
 def test_an_earlier_release_that_noted_no_hour_leaves_the_day_its_hours(ground: Ground):
     ground.put("a", lines_of(3))
     ground.run()
