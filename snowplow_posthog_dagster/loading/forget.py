@@ -343,16 +343,16 @@ class Forgetting:
         present = {key for keys in self._batch_files().values() for key in keys}
         gone = sorted((holding & present) - listed)
         for stage in (TRANSFORM, DELIVERY):
-            current = {known.done.dead_letter_file for known in state.objects.values() if known.done}
+            current = {known.done.dead_letter_file: known for known in state.objects.values() if known.done}
             counted = {
                 json.dumps(letter.content, sort_keys=True)
                 for letter in counted_letters(self._workspace, self._day, state, stage=stage)
             }
             for name in dead_letter_files(self._workspace, self._day, stage):
-                if name in current:
-                    self._take_out_settled(stage, name, counted)
-                else:
+                if name not in current:
                     gone += self._letter_file_to_delete(stage, name, counted)
+                elif current[name].replayed:
+                    self._take_out_settled(stage, name, counted)
         self._workspace.bucket.delete(gone)
         self._report.leftovers += len(gone)
 
