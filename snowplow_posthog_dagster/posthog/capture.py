@@ -215,14 +215,18 @@ def parse_retry_after(value: str | None, now: dt.datetime | None = None) -> floa
 
 
 def _says_ok(content: bytes) -> bool:
-    """PostHog answers {"status":"Ok"}; its older service said {"status":1}."""
+    """PostHog answers {"status":"Ok"}; its older service said {"status":1}.
+
+    The answer has a field for quotas that are used up. For events PostHog leaves it empty and drops them in silence;
+    should it ever name them there, they are not taken.
+    """
     try:
         answer = json.loads(content)
     except (ValueError, RecursionError):
         return False
-    return isinstance(answer, dict) and (
-        answer.get("status") in ("Ok", "ok") or answer.get("status") is True or answer.get("status") == 1
-    )
+    if not isinstance(answer, dict) or "events" in str(answer.get("quota_limited")):
+        return False
+    return bool(answer.get("status") in ("Ok", "ok") or answer.get("status") is True or answer.get("status") == 1)
 
 
 def _no_answer(error: Exception) -> Answer:

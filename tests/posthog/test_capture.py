@@ -19,13 +19,25 @@ from snowplow_posthog_dagster.posthog.capture import CaptureClient, Verdict, cla
 from tests.integration.servers.certificate import self_signed, server_side
 
 
-@pytest.mark.parametrize("body", [b'{"status":"Ok"}', b'{"status": 1}'])
+@pytest.mark.parametrize(
+    "body", [b'{"status":"Ok"}', b'{"status": 1}', b'{"status":"Ok","quota_limited":["recordings"]}']
+)
 def test_only_posthogs_own_word_of_acceptance_acknowledges(body: bytes) -> None:
     assert classify(200, body).verdict is Verdict.ACKNOWLEDGED
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"<html>login</html>", b'{"status":"error"}', b"[]", b"null", b'{"ok":true}', b"[" * 4096]
+    "body",
+    [
+        b"",
+        b"<html>login</html>",
+        b'{"status":"error"}',
+        b"[]",
+        b"null",
+        b'{"ok":true}',
+        b'{"status":"Ok","quota_limited":["events"]}',
+        b"[" * 4096,
+    ],
 )
 def test_a_200_with_another_body_is_no_acknowledgement(body: bytes) -> None:
     answer = classify(200, body)
