@@ -89,6 +89,10 @@ def words(change: Change, state: DayState) -> str:
     if isinstance(change, Superseded):
         withdrawn = f"; {unsent:,} events of the old one that were not sent are withdrawn" if unsent else ""
         return f"{change.key} was overwritten after it was listed: object {change.replaced_by} replaces it{withdrawn}"
+    if known is not None and known.done is None and known.resent:
+        return (
+            f"{change.key} was deleted before it was done again: PostHog keeps its {known.resent:,} events as they are"
+        )
     if known is None or known.done is None:
         return f"{change.key} was deleted after it was listed, and was never read: its events are not loaded"
     return f"{change.key} was deleted after it was read: what was made of it stays, {unsent:,} events are still to send"
