@@ -1,4 +1,4 @@
-"""What lies between us and S3 may change answers: that is not taken for an archive without files, or with other ones."""
+"""What lies between us and S3 may change answers: that is not taken for an archive without files or with others."""
 
 from collections.abc import Callable
 from typing import Any
