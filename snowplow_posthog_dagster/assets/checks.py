@@ -9,7 +9,6 @@ All of them warn and hold nobody up: only a sum that does not add up blocks (see
 """
 
 import datetime as dt
-import json
 import statistics
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -328,10 +327,9 @@ def usual_records(workspace: Workspace, day: dt.date) -> list[int]:
 
 def _closed_records(workspace: Workspace, days: Iterable[dt.date]) -> Iterator[int]:
     for day in days:
-        closed = list(workspace.bucket.listing(workspace.folder("days", day)))
+        closed = newest_day_file(workspace, day)
         if closed:
-            newest = max(closed, key=lambda listed: listed.modified)
-            yield int(json.loads(workspace.bucket.get(newest.key)).get("records", 0))
+            yield closed.records
 
 
 def hours_with_files(state: DayState, rows: Iterable[HourRow] = (), *, hourly: bool = True) -> set[int] | None:
@@ -339,7 +337,8 @@ def hours_with_files(state: DayState, rows: Iterable[HourRow] = (), *, hourly: b
     if not hourly:
         return None
     listed = {int(row.hour) for row in rows if row.listed and row.hour.isdigit()}
-    return listed | {known.hour for known in state.objects.values() if known.hour is not None}
+    logged = [known for known in state.objects.values() if known.hour is not None and known.status != "gone"]
+    return listed | {known.hour for known in logged if known.hour is not None}
 
 
 def night_facts(

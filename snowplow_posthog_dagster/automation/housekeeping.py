@@ -77,7 +77,8 @@ def keep_house(load: DayLoad, *, dry_run: bool, retention_days: int, now: float 
     report = Housekeeping()
     entries = load.log.entries()
     state = fold(entries)
-    finished = load.is_finished(load.archive.list_day(load.day))
+    # Without a listing nobody can tell whether the day is finished: then only what is orphaned or too old goes.
+    finished = load.archive.holds(load.day) and load.is_finished(load.archive.list_day(load.day))
     if finished and state.agreed:
         _purge(load, state, report, dry_run=dry_run)
     oldest = moment - retention_days * 86_400

@@ -110,7 +110,7 @@ def replay(day: Day, stage: Stage = None, reason: Reason = "", now: Now = False,
             )
             report = replaying.settle(_letters(load.workspace, day, stage, reason))
             letters = list(_letters(load.workspace, day, DELIVERY, reason)) if stage != TRANSFORM else []
-            sent = deliver(load, current, batches_to_send(load.log.state(), letters))
+            sent = deliver(load, current, batches_to_send(load, letters))
     out.print(report.summary())
     for words, number in report.still_dead.most_common(10):
         out.print(f"  still dead, {number:,}: {plain(words)}")

@@ -30,11 +30,10 @@ def estimate(
         days, section = days_between(start, end), current.file.transform
         archive = archive_of(current, connection_of(current))
         listings = estimating.list_days(archive, days)
-        objects = [found for listing in listings.values() for found in listing]
         sample = estimating.read_objects(
             archive,
             Mapper(current.file.mapping, privacy_secret=current.privacy_secret, forgotten=forgotten_people(current)),
-            estimating.choose(objects, read),
+            estimating.choose(archive.list_day, listings, read),
             now_milliseconds=time.time_ns() // 1_000_000,
             max_record_bytes=section.max_record_bytes,
             max_object_bytes=section.max_object_bytes,

@@ -8,8 +8,8 @@ import typer
 
 from snowplow_posthog_dagster.automation.housekeeping import stored_days
 from snowplow_posthog_dagster.commands.days import Now, logged_days, me, operated_day, the_workspace
-from snowplow_posthog_dagster.commands.terminal import err, friendly_errors, out, settings
-from snowplow_posthog_dagster.errors import SettingsError
+from snowplow_posthog_dagster.commands.terminal import FAILED, err, friendly_errors, out, plain, settings
+from snowplow_posthog_dagster.errors import SettingsError, WorkspaceError
 from snowplow_posthog_dagster.loading.forget import ForgetReport, Forgetting
 from snowplow_posthog_dagster.loading.people import People
 from snowplow_posthog_dagster.posthog.query import application_host
@@ -36,16 +36,23 @@ def forget(
         workspace, by = the_workspace(current), me()
         suppress(workspace, people.ids, secret=_secret(current), by=by)
         out.print(f"{len(people.ids):,} ids are suppressed: every mapping of {workspace.target} filters them.")
-        total = ForgetReport()
+        total, failed = ForgetReport(), list[str]()
         # A run that was killed before its first log entry has left files of a day that has no log.
         for day in sorted({*logged_days(workspace), *stored_days(workspace)}):
-            with operated_day(current, day, "forget", now=now) as load:
-                total.add(Forgetting(load, people, by=by).run())
+            try:
+                with operated_day(current, day, "forget", now=now) as load:
+                    total.add(Forgetting(load, people, by=by).run())
+            except WorkspaceError as error:  # a damaged file of one day keeps nobody in the others
+                failed.append(f"{day}: {error}")
     _show(total)
     err.print(
         "Other targets have workspaces of their own: run this for each. The archive is Snowplow's and is not touched."
     )
     _print_calls(current, people, total)
+    for line in failed:
+        err.print(f"[bold red]not forgotten[/] on {plain(line)}")
+    if failed:
+        raise typer.Exit(FAILED)
 
 
 def _lines(ids: Path) -> list[str]:

@@ -40,6 +40,7 @@ def skip(names: ObjectName, reason: Reason) -> None:
             object=found.object_id,
             revision=next_revision(found),
             key=found.key,
+            hour=found.hour,
             reason=reason,
             by=me(),
             at=timestamp_text(),
@@ -53,7 +54,12 @@ def unskip(names: ObjectName) -> None:
 
     def entry(found: ObjectState) -> Entry:
         return Unskip(
-            object=found.object_id, revision=next_revision(found), key=found.key, by=me(), at=timestamp_text()
+            object=found.object_id,
+            revision=next_revision(found),
+            key=found.key,
+            hour=found.hour,
+            by=me(),
+            at=timestamp_text(),
         )
 
     _write(names, entry)
@@ -87,7 +93,7 @@ def _find(current: Settings, log: DayLog, key: str) -> ObjectState:
     found = [known for known in state.objects.values() if key in {known.object_id, known.key}]
     listed = archive_of(current, connection_of(current)).list_day(log.day)
     found += [
-        ObjectState(object_id=item.object_id, revision=0, status="pending", key=item.key)
+        ObjectState(object_id=item.object_id, revision=0, status="pending", key=item.key, hour=item.hour)
         for item in listed
         if key in {item.object_id, item.key} and item.object_id not in state.objects
     ]

@@ -7,7 +7,9 @@ requests by status, times and sizes, without keys, buckets, ids or content.
 import datetime as dt
 import json
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,8 +27,6 @@ from snowplow_posthog_dagster.storage.manifests import untouched
 from snowplow_posthog_dagster.storage.state import DayState
 from snowplow_posthog_dagster.storage.target import current_pause, targets_in
 from snowplow_posthog_dagster.storage.workspace import Workspace, timestamp_text
-
-DayStates = list[tuple[dt.date, DayState]]
 
 _PERSONAL = re.compile(r"\S+@\S+|ph[cx]_\w+|[0-9a-fA-F]{8}-[0-9a-fA-F-]{27}|\d{6,}")
 _WORDS = 160
@@ -46,30 +46,71 @@ def status(
     with friendly_errors():
         workspace = the_workspace(current)
         names = targets_in(workspace.bucket, workspace.prefix) if all_targets else [workspace.target]
-        found: dict[str, DayStates] = {}
-        for name in names:
-            place = Workspace(workspace.bucket, workspace.prefix, name)
-            days = sorted({*logged_days(place, start, end), *logged_days(place, start, end, kind="manifests")})
-            found[name] = [(day, DayLog(place, day).state()) for day in days]
-            _show(place, found[name])
+        places = [Workspace(workspace.bucket, workspace.prefix, name) for name in names]
+        found, apps = _read(places, start, end)
+        for place in places:
+            _show(place, found[place.target])
         if all_targets:
-            _show_untaken(untaken(found))
+            _show_untaken(apps.untaken())
         if evidence:
             evidence.write_text(json.dumps(evidence_of(current, found), indent=2) + "\n")
             out.print(f"Written for PostHog's support, without keys, ids and content: {evidence}")
 
 
-def _show(workspace: Workspace, states: DayStates) -> None:
+@dataclass(frozen=True)
+class DayStatus:
+    """What is told of a day. Its state is not kept: 100 MB for 22,000 objects, 3 GB for a month of them."""
+
+    day: dt.date
+    counts: Counts
+    last_run: str
+    reconciled: str
+    exceptions: list[str]
+    evidence: dict[str, Any] | None
+
+
+def _read(
+    places: list[Workspace], start: str | None, end: str | None
+) -> tuple[dict[str, list[DayStatus]], "AppsOfTargets"]:
+    """Every day of every target, one day after the other."""
+    days = {
+        place.target: {*logged_days(place, start, end), *logged_days(place, start, end, kind="manifests")}
+        for place in places
+    }
+    found: dict[str, list[DayStatus]] = {place.target: [] for place in places}
+    apps = AppsOfTargets()
+    for day in sorted(set().union(*days.values())):
+        states = {place.target: DayLog(place, day).state() for place in places if day in days[place.target]}
+        apps.add(states)
+        for place in places:
+            if day in days[place.target]:
+                found[place.target].append(_day_status(place, day, states[place.target]))
+    return found, apps
+
+
+def _day_status(workspace: Workspace, day: dt.date, state: DayState) -> DayStatus:
+    return DayStatus(
+        day=day,
+        counts=state.counts() + _waiting(workspace, day, state),
+        last_run=state.last_run(),
+        reconciled=state.reconciled[-1].result if state.reconciled else "not checked",
+        exceptions=list(_exceptions(day, state)),
+        evidence=_day_evidence(day, state) if state.posted else None,
+    )
+
+
+def _show(workspace: Workspace, days: list[DayStatus]) -> None:
     paused = current_pause(workspace)
     if paused:
         until = f" until {paused.until}" if paused.until else ""
         out.print(f"[bold yellow]{workspace.target} is paused[/] by {paused.by}{until}: {plain(paused.reason)}")
-    rows = [(f"{day}", state.counts() + _waiting(workspace, day, state)) for day, state in states]
-    total = Counts.total(counts for _, counts in rows)
+    total = Counts.total(one.counts for one in days)
+    rows = [(f"{one.day}", one.counts) for one in days]
     out.print(counts_table([*rows, ("all", total)], f"Target {workspace.target}"))
-    out.print(_objects_table([*rows, ("all", total)], states))
-    for day, state in states:
-        _show_exceptions(day, state)
+    out.print(_objects_table(days, total))
+    for one in days:
+        for line in one.exceptions:
+            out.print(line)
 
 
 def _waiting(workspace: Workspace, day: dt.date, state: DayState) -> Counts:
@@ -78,59 +119,64 @@ def _waiting(workspace: Workspace, day: dt.date, state: DayState) -> Counts:
     return Counts(objects=waiting, objects_pending=waiting)
 
 
-def _objects_table(rows: list[tuple[str, Counts]], states: DayStates) -> Table:
+def _objects_table(days: list[DayStatus], total: Counts) -> Table:
     table = Table(title="Archive objects, by what became of them", title_justify="left", header_style="bold")
     table.add_column("day")
     for name in ("objects", "done", "pending", "broken", "skipped", "gone", "superseded", "sent twice"):
         table.add_column(name, justify="right")
     table.add_column("last run")
     table.add_column("reconciled")
-    by_day = {f"{day}": state for day, state in states}
-    for name, counts in rows:
+    rows = [(f"{one.day}", one.counts, one.last_run, one.reconciled) for one in days]
+    for name, counts, last, checked in [*rows, ("all", total, "", "")]:
         numbers = (
             counts.objects, counts.objects_done, counts.objects_pending, counts.objects_broken, counts.objects_skipped,
             counts.objects_gone, counts.objects_superseded, counts.resent,
         )  # fmt: skip
-        state = by_day.get(name)
-        last, checked = (state.last_run(), _reconciled(state)) if state else ("", "")
         table.add_row(name, *(f"{number:,}" for number in numbers), last, checked)
     return table
 
 
-def _reconciled(state: DayState) -> str:
-    return state.reconciled[-1].result if state.reconciled else "not checked"
-
-
-def _show_exceptions(day: dt.date, state: DayState) -> None:
+def _exceptions(day: dt.date, state: DayState) -> Iterator[str]:
     for problem in state.problems():
-        out.print(f"[bold red]{day} does not add up[/]: {plain(problem)}")
+        yield f"[bold red]{day} does not add up[/]: {plain(problem)}"
     for entry in state.acknowledged_checks:
-        out.print(f"{day} check {entry.check} accepted by {entry.by} until {entry.until}: {plain(entry.reason)}")
+        yield f"{day} check {entry.check} accepted by {entry.by} until {entry.until}: {plain(entry.reason)}"
     if state.reconciled and state.reconciled[-1].cause:
-        out.print(f"{day} reconciliation: {plain(state.reconciled[-1].cause)}")
+        yield f"{day} reconciliation: {plain(state.reconciled[-1].cause)}"
     for known in state.objects.values():
         if known.status in {"broken", "skipped", "gone", "superseded"}:
             more = f", attempt {known.attempts}, next try {known.next_try}" if known.status == "broken" else ""
-            out.print(f"{day} {known.status}: {plain(known.key)} {plain(known.reason)}{more}")
+            yield f"{day} {known.status}: {plain(known.key)} {plain(known.reason)}{more}"
 
 
-def untaken(found: dict[str, DayStates]) -> dict[str, tuple[int, list[str]]]:
-    """The app_ids of which no target took a record: how many records, and the targets that read and filtered them.
+class AppsOfTargets:
+    """The app_ids of days, by what the targets made of their records.
 
     Targets of one archive read the same objects, so a record that two of them filtered is counted once.
     """
-    taken: set[str] = set()
-    records: defaultdict[str, dict[str, int]] = defaultdict(dict)
-    readers: defaultdict[str, set[str]] = defaultdict(set)
-    for target, states in found.items():
-        results = [known.done for _, state in states for known in state.objects.values() if known.done]
-        for done in results:
-            for app, (kept, filtered) in done.apps.items():
-                if kept:
-                    taken.add(app)
-                records[app][done.object] = max(records[app].get(done.object, 0), filtered)
-                readers[app].add(target)
-    return {app: (sum(records[app].values()), sorted(readers[app])) for app in sorted(records) if app not in taken}
+
+    def __init__(self) -> None:
+        self._taken: set[str] = set()
+        self._filtered: Counter[str] = Counter()
+        self._readers: defaultdict[str, set[str]] = defaultdict(set)
+
+    def add(self, states: Mapping[str, DayState]) -> None:
+        """Add a day, of all targets at once: an object lies in one day."""
+        most: dict[tuple[str, str], int] = {}
+        for target, state in states.items():
+            for done in (known.done for known in state.objects.values() if known.done):
+                for app, (kept, filtered) in done.apps.items():
+                    if kept:
+                        self._taken.add(app)
+                    most[app, done.object] = max(most.get((app, done.object), 0), filtered)
+                    self._readers[app].add(target)
+        for (app, _), filtered in most.items():
+            self._filtered[app] += filtered
+
+    def untaken(self) -> dict[str, tuple[int, list[str]]]:
+        """The app_ids of which no target took a record: how many records, and the targets that filtered them."""
+        apps = sorted(self._filtered.keys() - self._taken)
+        return {app: (self._filtered[app], sorted(self._readers[app])) for app in apps}
 
 
 def _show_untaken(apps: dict[str, tuple[int, list[str]]]) -> None:
@@ -145,16 +191,14 @@ def _show_untaken(apps: dict[str, tuple[int, list[str]]]) -> None:
     out.print(table)
 
 
-def evidence_of(current: Settings, found: dict[str, DayStates]) -> dict[str, Any]:
+def evidence_of(current: Settings, found: dict[str, list[DayStatus]]) -> dict[str, Any]:
     """What PostHog's support may see: per target and day the requests, sizes and counts; no key, id or content."""
     return {
         "program": f"snowplow-posthog-dagster {__version__}",
         "written": timestamp_text(),
         "host": current.host,
         "project_id": current.environment.posthog_project_id or "",
-        "targets": {
-            name: [_day_evidence(day, state) for day, state in states if state.posted] for name, states in found.items()
-        },
+        "targets": {name: [one.evidence for one in days if one.evidence is not None] for name, days in found.items()},
     }
 
 

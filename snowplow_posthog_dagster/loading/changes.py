@@ -49,18 +49,20 @@ def changes(
     for name, (key, hour) in remembered.items():
         if name in listed or not wants(hour):
             continue
-        change = _change(name, key, holders.get(key), state.objects.get(name))
+        change = _change(name, Remembered(key, hour), holders.get(key), state.objects.get(name))
         if change is not None:
             found.append(change)
     return found + list(_returned(state, listing))
 
 
-def _change(name: str, key: str, holder: str | None, known: ObjectState | None) -> Change | None:
+def _change(name: str, was: Remembered, holder: str | None, known: ObjectState | None) -> Change | None:
     revision = known.revision if known else 0
     if holder is not None and not (known and known.superseded):
-        return Superseded(object=name, revision=revision, key=key, replaced_by=holder, at=timestamp_text())
+        return Superseded(
+            object=name, revision=revision, key=was.key, hour=was.hour, replaced_by=holder, at=timestamp_text()
+        )
     if holder is None and not (known and (known.gone or known.superseded)):
-        return Gone(object=name, revision=revision, key=key, at=timestamp_text())
+        return Gone(object=name, revision=revision, key=was.key, hour=was.hour, at=timestamp_text())
     return None
 
 
@@ -72,6 +74,7 @@ def _returned(state: DayState, listing: Iterable[ArchiveObject]) -> Iterable[Uns
                 object=found.object_id,
                 revision=next_revision(known),
                 key=found.key,
+                hour=found.hour,
                 by=BY_THE_ARCHIVE,
                 at=timestamp_text(),
             )
@@ -86,6 +89,10 @@ def words(change: Change, state: DayState) -> str:
     if isinstance(change, Superseded):
         withdrawn = f"; {unsent:,} events of the old one that were not sent are withdrawn" if unsent else ""
         return f"{change.key} was overwritten after it was listed: object {change.replaced_by} replaces it{withdrawn}"
+    if known is not None and known.done is None and known.resent:
+        return (
+            f"{change.key} was deleted before it was done again: PostHog keeps its {known.resent:,} events as they are"
+        )
     if known is None or known.done is None:
         return f"{change.key} was deleted after it was listed, and was never read: its events are not loaded"
     return f"{change.key} was deleted after it was read: what was made of it stays, {unsent:,} events are still to send"

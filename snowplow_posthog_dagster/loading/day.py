@@ -8,7 +8,6 @@ listings, without reading its log or any data.
 """
 
 import datetime as dt
-import json
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -21,7 +20,7 @@ from snowplow_posthog_dagster.errors import GoneObjectError, SettingsError
 from snowplow_posthog_dagster.loading.blueprint import Blueprint, Task
 from snowplow_posthog_dagster.loading.changes import Remembered, changes, remembered_in, words
 from snowplow_posthog_dagster.loading.delivery import Delivery, DeliveryOptions, DeliveryReport, OpenBatch
-from snowplow_posthog_dagster.loading.measures import day_file, schema_now
+from snowplow_posthog_dagster.loading.measures import day_file, day_file_of, schema_now
 from snowplow_posthog_dagster.loading.reports import StepReport, hour_rows
 from snowplow_posthog_dagster.loading.watching import LogWatch
 from snowplow_posthog_dagster.loading.workers import Result, transform_all
@@ -295,7 +294,8 @@ class DayLoad:
     def _open_batches(self, state: DayState) -> list[OpenBatch]:
         left = self.narrowing.max_events
         found = []
-        for known in state.objects.values():
+        # Oldest first, as the archive has them: a run may send only so much.
+        for known in sorted(state.objects.values(), key=lambda known: (known.hour or 0, known.key)):
             if not self.narrowing.wants(known.hour):
                 continue
             revision = known.done.revision if known.done else known.revision
@@ -311,10 +311,10 @@ class DayLoad:
     def is_finished(self, listing: Iterable[ArchiveObject]) -> bool:
         """Whether the day, as it is listed and logged now, was closed as complete: two LISTs and one GET."""
         try:
-            found = json.loads(self.workspace.bucket.get(self._day_key(listing, self.log.segment_names())))
+            found = day_file_of(self.workspace.bucket.get(self._day_key(listing, self.log.segment_names())))
         except GoneObjectError:
             return False
-        return bool(found.get("complete"))
+        return found is not None and found.complete
 
     def _day_key(self, listing: Iterable[ArchiveObject], segment_names: Iterable[str]) -> str:
         name = state_digest((found.object_id for found in listing), segment_names)

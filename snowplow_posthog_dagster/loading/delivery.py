@@ -26,7 +26,7 @@ from snowplow_posthog_dagster.errors import (
 )
 from snowplow_posthog_dagster.loading.pieces import OpenBatch, Piece, piece_of
 from snowplow_posthog_dagster.loading.presence import remap_command
-from snowplow_posthog_dagster.loading.retries import RetryBudget, backoff, raise_if_terminal
+from snowplow_posthog_dagster.loading.retries import BodyCost, RetryBudget, backoff, raise_if_terminal
 from snowplow_posthog_dagster.posthog.batches import events_of, run_of
 from snowplow_posthog_dagster.posthog.bodies import body, is_historical, joined
 from snowplow_posthog_dagster.posthog.capture import Answer, CaptureClient, Verdict
@@ -293,7 +293,7 @@ class Delivery:
             return None
         data = body([piece.run for piece in pieces], api_key=self._api_key, historical=historical)
         events = sum(piece.run.events for piece in pieces)
-        cost, attempt = 0.0, 0
+        cost, attempt = BodyCost(), 0
         while self._may_start(events):
             started = time.monotonic()
             answer = self._client.post(data)
@@ -306,8 +306,9 @@ class Delivery:
                 self._taken_rate.overloaded()
             asked, tried = backoff(attempt, answer.retry_after), time.monotonic() - started
             attempt += 1
-            pause = self._budget.pause(asked, tried=tried, body_spent=cost, attempts=attempt, answer=answer)
-            cost += tried + pause
+            spent = cost.spent(answer)
+            pause = self._budget.pause(asked, tried=tried, body_spent=spent, attempts=attempt, answer=answer)
+            cost.add(answer, tried + pause)
             if self._halt.wait(pause):
                 return None
         return None

@@ -9,7 +9,7 @@ page-ping policy over the years counts by its weight. Nothing is sent and nothin
 import datetime as dt
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -122,25 +122,55 @@ class Estimate:
         return self.live_events + self.historical_events
 
 
-def list_days(archive: Archive, days: Sequence[dt.date]) -> dict[dt.date, list[ArchiveObject]]:
-    """The archive objects of every day."""
+@dataclass(frozen=True, slots=True)
+class DayListing:
+    """What lies in one day. Its objects are not kept: a year of 22,000 a day would take 4 GB."""
+
+    objects: int
+    stored_bytes: int
+    readable_bytes: int
+
+
+def listing_of(objects: Sequence[ArchiveObject]) -> DayListing:
+    """The sums of a day's objects."""
+    sizes = [found.size for found in objects]
+    return DayListing(len(sizes), sum(sizes), sum(found.size for found in objects if not found.frozen))
+
+
+def list_days(archive: Archive, days: Sequence[dt.date]) -> dict[dt.date, DayListing]:
+    """What lies in every day."""
     with ThreadPoolExecutor(_DAYS_AT_ONCE) as pool:
-        return dict(zip(days, pool.map(archive.list_day, days), strict=True))
+        found = pool.map(lambda day: listing_of(archive.list_day(day)), days)
+        return dict(zip(days, found, strict=True))
 
 
-def choose(objects: Sequence[ArchiveObject], count: int) -> list[ArchiveObject]:
-    """So many readable objects, evenly over the stored bytes of all: a larger object is likelier chosen."""
-    readable = [found for found in objects if not found.frozen]
-    total = sum(found.size for found in readable)
+def choose(
+    list_day: Callable[[dt.date], Sequence[ArchiveObject]], listings: Mapping[dt.date, DayListing], count: int
+) -> list[ArchiveObject]:
+    """So many readable objects, evenly over the stored bytes of all: a larger object is likelier chosen.
+
+    The days that they lie in are listed once more.
+    """
+    total = sum(listing.readable_bytes for listing in listings.values())
     marks = [total * (2 * number + 1) / (2 * count) for number in range(count)]
     chosen: list[ArchiveObject] = []
     passed = 0
-    for found in readable:
-        passed += found.size
-        if marks and passed >= marks[0]:
-            chosen.append(found)
-            marks = [mark for mark in marks if mark > passed]
+    for day, listing in listings.items():
+        end = passed + listing.readable_bytes
+        if any(passed < mark <= end for mark in marks):
+            chosen += _at([mark - passed for mark in marks if mark > passed], list_day(day))
+        passed = end
     return chosen
+
+
+def _at(marks: list[float], objects: Iterable[ArchiveObject]) -> Iterator[ArchiveObject]:
+    """The readable objects in which these places lie, counted in bytes from the first one on."""
+    passed = 0
+    for found in objects:
+        passed += 0 if found.frozen else found.size
+        if marks and passed >= marks[0]:
+            yield found
+            marks = [mark for mark in marks if mark > passed]
 
 
 def read_objects(
@@ -211,7 +241,7 @@ def work_of(
 
 
 def estimate(
-    listings: dict[dt.date, list[ArchiveObject]],
+    listings: Mapping[dt.date, DayListing],
     read: Read,
     prices: PricesSection,
     *,
@@ -219,8 +249,8 @@ def estimate(
     historical: bool = True,
 ) -> Estimate:
     """Scale what was read to all that is listed."""
-    objects = sum(map(len, listings.values()))
-    stored = sum(found.size for listing in listings.values() for found in listing)
+    objects = sum(listing.objects for listing in listings.values())
+    stored = sum(listing.stored_bytes for listing in listings.values())
     scale = stored / read.stored_bytes if read.stored_bytes else 0.0
     events = {name: round(number * scale) for name, number in read.events.most_common()}
     mapped = round(read.events.total() * scale)
@@ -234,7 +264,7 @@ def estimate(
     workspace = sent + _OBJECT_BYTES * objects
     return Estimate(
         days=len(listings),
-        days_without_objects=sum(not listing for listing in listings.values()),
+        days_without_objects=sum(not listing.objects for listing in listings.values()),
         objects=objects,
         stored_bytes=stored,
         read=read,

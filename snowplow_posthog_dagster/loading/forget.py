@@ -39,7 +39,17 @@ from snowplow_posthog_dagster.storage.dead_letters import (
     dead_letter_key,
     read_dead_letters,
 )
-from snowplow_posthog_dagster.storage.entries import BatchNote, Delivered, Done, Entry, Forget, Purged, Skip, Superseded
+from snowplow_posthog_dagster.storage.entries import (
+    BatchNote,
+    Delivered,
+    Done,
+    Entry,
+    Forget,
+    Gone,
+    Purged,
+    Skip,
+    Superseded,
+)
 from snowplow_posthog_dagster.storage.samples import read_sample, sample_key
 from snowplow_posthog_dagster.storage.state import BATCHES, REFUSED, BatchState, DayState, ObjectState, next_revision
 from snowplow_posthog_dagster.storage.workspace import timestamp_text
@@ -62,16 +72,9 @@ class ForgetReport:
 
     def add(self, other: "ForgetReport") -> None:
         """Add another day's report."""
-        for name in (
-            "objects_rewritten",
-            "objects_purged",
-            "unsent",
-            "in_posthog",
-            "dead_letters",
-            "sampled",
-            "leftovers",
-        ):
-            setattr(self, name, getattr(self, name) + getattr(other, name))
+        for name, number in vars(other).items():
+            if isinstance(number, int):
+                setattr(self, name, getattr(self, name) + number)
         self.distinct_ids |= other.distinct_ids
 
 
@@ -119,7 +122,8 @@ class Forgetting:
             if known.done is not None and is_concerned:
                 self._forget_object(known, known.done, mine, written)
         self._delete_leftovers(holding)
-        self._load.close(self._load.archive.list_day(self._day))
+        if self._load.archive.holds(self._day):
+            self._load.close(self._load.archive.list_day(self._day))
         if self._incomplete:
             raise WorkspaceError(
                 f"people were not taken out of {len(self._incomplete)} objects of {self._day}, whose batches with"
@@ -293,13 +297,15 @@ class Forgetting:
         file.write()
 
     def _still_withdrawn(self, known: ObjectState, revision: int, at: str) -> Iterator[Entry]:
-        """What an operator skipped stays skipped, and what was replaced stays replaced."""
+        """What an operator skipped stays skipped, what was replaced stays replaced, and what was deleted gone."""
         if known.skipped:
             yield Skip(
                 object=known.object_id, revision=revision, key=known.key, reason=known.reason, by=self._by, at=at
             )
         if known.superseded:
             yield Superseded(object=known.object_id, revision=revision, key=known.key, at=at)
+        if known.gone:
+            yield Gone(object=known.object_id, revision=revision, key=known.key, at=at)
 
     # -- samples and leftovers ----------------------------------------------------------------------------
 
@@ -327,7 +333,7 @@ class Forgetting:
             self._workspace.write_lines(sample_key(self._workspace, self._day, known.object_id, notes[0].id), lines)
 
     def _delete_leftovers(self, holding: set[str]) -> None:
-        """Files that hold them and that no result lists: of crashes, lost results, earlier revisions, replays."""
+        """What holds them and no result counts: of crashes, lost results, earlier revisions, replays."""
         state = self._load.log.state()
         listed = {
             self._workspace.batch_key(self._day, known.object_id, name)
@@ -337,7 +343,7 @@ class Forgetting:
         present = {key for keys in self._batch_files().values() for key in keys}
         gone = sorted((holding & present) - listed)
         for stage in (TRANSFORM, DELIVERY):
-            current = {known.done.dead_letter_file for known in state.objects.values() if known.done}
+            current = {known.done.dead_letter_file: known for known in state.objects.values() if known.done}
             counted = {
                 json.dumps(letter.content, sort_keys=True)
                 for letter in counted_letters(self._workspace, self._day, state, stage=stage)
@@ -345,6 +351,8 @@ class Forgetting:
             for name in dead_letter_files(self._workspace, self._day, stage):
                 if name not in current:
                     gone += self._letter_file_to_delete(stage, name, counted)
+                elif current[name].replayed:
+                    self._take_out_settled(stage, name, counted)
         self._workspace.bucket.delete(gone)
         self._report.leftovers += len(gone)
 
@@ -359,6 +367,19 @@ class Forgetting:
         except GoneObjectError:
             return False
         return any(map(self._people.in_line, events))
+
+    def _take_out_settled(self, stage: str, name: str, counted: set[str]) -> None:
+        """Their letters that a replay has settled lie in the file of a result as before, and count no more."""
+        key = dead_letter_key(self._workspace, self._day, stage, name)
+        lines = self._workspace.read_lines(key)
+        settled = (line for line in lines if json.dumps(json.loads(line), sort_keys=True) not in counted)
+        theirs = {line for line in settled if self._people.in_letter(json.loads(line))}
+        kept = [line for line in lines if line not in theirs]
+        if not kept:
+            self._workspace.bucket.delete([key])
+        elif len(kept) < len(lines):
+            self._workspace.write_lines(key, kept)
+        self._report.dead_letters += len(lines) - len(kept)
 
     def _letter_file_to_delete(self, stage: str, name: str, counted: set[str]) -> Iterable[str]:
         """The file's key if it holds them; letters in it that count are kept in a file of their own."""

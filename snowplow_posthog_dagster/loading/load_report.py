@@ -153,7 +153,8 @@ def _row(
     unread = day in measures and measure is None
     known = measure or DayMeasure()
     files = listed.get(day)
-    whole = WHOLE_DAY in known.hours or (files is not None and WHOLE_DAY in files)
+    # Earlier releases did not note the hour of an object that was skipped, deleted or replaced before it was read.
+    whole = {*known.hours, *(files or ())} == {WHOLE_DAY}
     names = [WHOLE_DAY] if whole else [f"{hour:02d}" for hour in range(HOURS)]
     due = now - dt.datetime.combine(day, dt.time(), dt.UTC) - dt.timedelta(minutes=grace_minutes)
     over = max(0, int(due.total_seconds() // 3600))
@@ -161,17 +162,19 @@ def _row(
     for place, name in enumerate(names):
         is_due = over >= HOURS if whole else place < over
         arrived = files[name] if files is not None else None
-        fates.append(Fate.NOTHING if unread else _fate(known.hour(name), arrived, due=is_due))
+        fate = _fate(known.hour(name), arrived, known.left.get(name, 0), due=is_due)
+        fates.append(Fate.NOTHING if unread else fate)
     number = sum(files.values()) if files is not None else known.counts.objects
     return DayRow(day, tuple(fates), number, known.counts, unread)
 
 
-def _fate(counts: Counts, arrived: int | None, *, due: bool) -> Fate:
-    """`arrived` is how many files the archive lists, None when it was not asked."""
-    settled = counts.objects_done + counts.objects_skipped
-    if arrived is None:  # an archive that was asked lists neither
-        settled += counts.objects_gone + counts.objects_superseded
-    files = counts.objects if arrived is None else arrived
+def _fate(counts: Counts, arrived: int | None, left: int, *, due: bool) -> Fate:
+    """`arrived` is how many files the archive lists, None when it was not asked; it lists none that `left`."""
+    settled = counts.objects_done + counts.objects_skipped - (0 if arrived is None else left)
+    files = arrived
+    if files is None:  # an archive that was asked lists neither what was replaced nor what nobody can read any more
+        settled += counts.objects_superseded
+        files = counts.objects - counts.objects_gone
     if counts.objects_broken:
         return Fate.BROKEN
     if not files and not counts.objects_done:

@@ -25,7 +25,7 @@ import msgspec
 from snowplow_posthog_dagster.loading.schema_profile import SchemaProfile, schema_of
 from snowplow_posthog_dagster.storage.counts import NUMBERS, Counts
 from snowplow_posthog_dagster.storage.day_log import DayLog
-from snowplow_posthog_dagster.storage.entries import Done, Entry, Posted
+from snowplow_posthog_dagster.storage.entries import Done, Entry, Forget, Posted
 from snowplow_posthog_dagster.storage.state import DayState, fold
 from snowplow_posthog_dagster.storage.workspace import Workspace, timestamp_text
 
@@ -33,11 +33,15 @@ WHOLE_DAY = "day"
 """The name of the only hour of a layout without hours."""
 
 _READERS = 16
+LOGS_KEPT = 3
+"""Of the days that changed last, so that only what is new is read; one of 22,000 objects takes 100 MB."""
 _DAY = re.compile(r"dt=(\d{4}-\d\d-\d\d)/")
 
 
 class DayMeasure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A day in numbers. `hours` are the numbers of `Counts` by hour ("00" to "23", or "day"), zeros left out.
+
+    `left` are the objects by hour that were loaded or skipped, and that the archive no longer has.
 
     `transformed` and `acknowledged` are events ever, `reasons` dead letters ever made, `statuses` answers of PostHog
     by HTTP status; `newest_arrival` is the newest collector time, in milliseconds, of an object of which nothing is
@@ -46,6 +50,7 @@ class DayMeasure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """
 
     hours: dict[str, dict[str, int]] = {}
+    left: dict[str, int] = {}
     transformed: int = 0
     archive_bytes: int = 0
     acknowledged: int = 0
@@ -82,14 +87,22 @@ class DayMeasure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 def measured(entries: Sequence[Entry], state: DayState) -> DayMeasure:
     """The numbers of a day, from its log entries and the state that they mean."""
     by_hour: defaultdict[str, list[Counts]] = defaultdict(list)
+    left: Counter[str] = Counter()
     for known in state.objects.values():
-        by_hour[WHOLE_DAY if known.hour is None else f"{known.hour:02d}"].append(known.counts())
-    done = [entry for entry in entries if isinstance(entry, Done)]
+        hour = WHOLE_DAY if known.hour is None else f"{known.hour:02d}"
+        by_hour[hour].append(known.counts())
+        if known.status in {"done", "skipped"} and (known.gone or known.superseded):
+            left[hour] += 1
+    # Whoever forgets people writes results anew without reading a record: those count no second time.
+    rewritten = {(entry.object, entry.revision) for entry in entries if isinstance(entry, Forget)}
+    results = (entry for entry in entries if isinstance(entry, Done))
+    done = [entry for entry in results if (entry.object, entry.revision) not in rewritten]
     posted = [entry for entry in entries if isinstance(entry, Posted)]
     counts = state.counts()
     sent = [entry for entry in state.posted if entry.events]
     return DayMeasure(
         hours={name: _numbers(Counts.total(parts)) for name, parts in sorted(by_hour.items())},
+        left=dict(sorted(left.items())),
         transformed=sum(entry.records for entry in done),
         archive_bytes=sum(entry.bytes for entry in done),
         acknowledged=counts.acknowledged + counts.resent,
@@ -132,7 +145,8 @@ def _summed(parts: Iterable[Mapping[str, int]]) -> dict[str, int]:
 
 def _arrivals_sent(state: DayState) -> Iterable[int]:
     for known in state.objects.values():
-        if known.done and known.done.newest_arrival and not known.deliverable:
+        unsent = known.deliverable or known.counts().withdrawn
+        if known.done and known.done.newest_arrival and not unsent:
             yield known.done.newest_arrival
 
 
@@ -189,7 +203,15 @@ def newest_day_file(workspace: Workspace, day: dt.date) -> DayFile | None:
     if not closed:
         return None
     newest = max(closed, key=lambda listed: listed.modified)
-    return msgspec.json.decode(workspace.bucket.get(newest.key), type=DayFile)
+    return day_file_of(workspace.bucket.get(newest.key))
+
+
+def day_file_of(data: bytes) -> DayFile | None:
+    """What such a file says; None for a damaged one, which is as good as none: the log says it all, and more slowly."""
+    try:
+        return msgspec.json.decode(data, type=DayFile)
+    except msgspec.MsgspecError:
+        return None
 
 
 def schema_now(workspace: Workspace, day: dt.date, state: DayState) -> SchemaProfile:
@@ -209,6 +231,8 @@ class Measures:
         self._known: dict[dt.date, tuple[list[str], DayMeasure]] = {}
         self._logs: dict[dt.date, DayLog] = {}
         self._reading = threading.Lock()
+        # One log after the other: several at once take no less time, and each its memory.
+        self._one_log = threading.Lock()
 
     def days(
         self, first: dt.date = dt.date.min, last: dt.date = dt.date.max, *, seconds: float | None = None
@@ -220,9 +244,10 @@ class Measures:
         until = None if seconds is None else time.monotonic() + seconds
         with self._reading:
             segments = self._segments(first, last)
+            newest_first = sorted(segments, reverse=True)
             with ThreadPoolExecutor(_READERS) as pool:
-                found = pool.map(lambda day: self._measure(day, segments[day], until), sorted(segments))
-                return dict(zip(sorted(segments), found, strict=True))
+                found = pool.map(lambda day: self._measure(day, segments[day], until), newest_first)
+                return dict(sorted(zip(newest_first, found, strict=True)))
 
     def logged(self) -> list[dt.date]:
         """The days that have a log, oldest first: one LIST."""
@@ -243,16 +268,19 @@ class Measures:
             return known[1]
         file = newest_day_file(self._workspace, day)
         if file and file.measure and file.segments == segments:
-            self._logs.pop(day, None)
             self._known[day] = segments, file.measure
             return file.measure
-        if until is not None and time.monotonic() > until:
-            return None
-        return self._read(day)
+        with self._one_log:
+            if until is not None and time.monotonic() > until:
+                return None
+            return self._read(day)
 
     def _read(self, day: dt.date) -> DayMeasure:
-        log = self._logs.setdefault(day, DayLog(self._workspace, day))
+        log = self._logs.pop(day, None) or DayLog(self._workspace, day)
         names, entries = log.snapshot()
+        self._logs[day] = log
+        while len(self._logs) > LOGS_KEPT:
+            del self._logs[next(iter(self._logs))]
         measure = measured(entries, fold(entries))
         self._known[day] = segment_names(names), measure
         return measure

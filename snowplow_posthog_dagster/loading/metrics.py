@@ -36,7 +36,7 @@ PLACES = (
 
 _USUAL_STATUSES = ("0", "200", "408", "429", "500", "502", "503", "504")
 """Shown from the start: Prometheus sees no increase in a series that begins with its first error."""
-_NOT_RETRIED = frozenset({"200", "204", "400", "401", "403", "413"})
+_RETRIED_BELOW_500 = frozenset({"0", "404", "408", "425", "429"})
 
 MeasuredDays = Mapping[dt.date, DayMeasure]
 
@@ -108,7 +108,7 @@ def _counters(measures: Iterable[DayMeasure], target: str) -> Iterator[Metric]:
     )
     for status, number in statuses.items():
         requests.add_metric([target, status], number)
-        if status not in _NOT_RETRIED:
+        if status in _RETRIED_BELOW_500 or int(status) >= 500:
             retries.add_metric([target, status], number)
     letters = CounterMetricFamily(
         f"{PREFIX}dead_letters", "Dead letters ever made, by reason", labels=["target", "stage", "reason"]

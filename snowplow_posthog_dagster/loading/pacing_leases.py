@@ -18,14 +18,20 @@ import time
 import urllib.parse
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-from snowplow_posthog_dagster.errors import StorageUnavailableError
+from snowplow_posthog_dagster.errors import SnowplowPostHogError, StorageUnavailableError
 from snowplow_posthog_dagster.posthog.pacing import Pace, Pacer, Spacing, body_events_of
-from snowplow_posthog_dagster.storage.leases import LIFE_SECONDS, RENEW_SECONDS, live_leases, remove_dead_leases
+from snowplow_posthog_dagster.storage.leases import (
+    LAST_WORD_SECONDS,
+    LIFE_SECONDS,
+    RENEW_SECONDS,
+    live_leases,
+    remove_dead_leases,
+)
 from snowplow_posthog_dagster.storage.workspace import Workspace
 
 LIVE_WEIGHT = 4
@@ -93,15 +99,17 @@ class LeasedPace:
             self._ends = float("-inf")
         self._over.set()
         self._wake.set()
+        leaving = threading.Thread(target=self._leave, name="pacing-lease-end", daemon=True)
+        leaving.start()
+        leaving.join(None if error is None else LAST_WORD_SECONDS)
+
+    def _leave(self) -> None:
         if self._renewer:
             self._renewer.join(self._timing.renew)
         if self._key:
-            try:
+            # What S3 does not delete just now expires by itself within fifteen seconds.
+            with suppress(SnowplowPostHogError):
                 self._workspace.bucket.delete([self._key])
-            except StorageUnavailableError as left:
-                # It expires by itself within fifteen seconds.
-                if error is not None:
-                    error.add_note(f"the pacing lease was left to expire: {left}")
 
     @property
     def body_events(self) -> int:

@@ -131,7 +131,8 @@ class Reconciliation:
         report.seconds = self._clock() - started
         self._load.log.write([_entry(report)], writer=f"{self._load.writer}-reconcile")
         # The entry is a new segment, which reopens a finished day.
-        self._load.close(self._load.archive.list_day(self._load.day))
+        if self._load.archive.holds(self._load.day):
+            self._load.close(self._load.archive.list_day(self._load.day))
         return report
 
     # -- the sample ---------------------------------------------------------------------------------------
@@ -163,9 +164,10 @@ class Reconciliation:
                     return
 
     def _events_of(self, known: ObjectState) -> list[Sent]:
-        if known.done is None or SAMPLES in known.purged:
+        if known.done is None:
             return []
-        firsts = [note.id for note in known.done.batches[:1]]
+        firsts = [] if SAMPLES in known.purged else [note.id for note in known.done.batches[:1]]
+        # A replay may have made its sample after the others were purged.
         firsts += [entry.batch.id for entry in known.replayed if entry.batch]
         workspace, day = self._load.workspace, self._load.day
         return [_sent(line) for first in firsts for line in read_sample(workspace, day, known.object_id, first) or ()]

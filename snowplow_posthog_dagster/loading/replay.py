@@ -28,10 +28,10 @@ from snowplow_posthog_dagster.snowplow.bad_rows import reread
 from snowplow_posthog_dagster.snowplow.record import Record, Rejected
 from snowplow_posthog_dagster.storage.archive import ArchiveObject
 from snowplow_posthog_dagster.storage.dead_letters import DELIVERY, TRANSFORM, DeadLetter
-from snowplow_posthog_dagster.storage.entries import BatchNote, Done, Replayed
+from snowplow_posthog_dagster.storage.entries import BatchNote, Replayed
 from snowplow_posthog_dagster.storage.ranges import Ranges
 from snowplow_posthog_dagster.storage.samples import Sample
-from snowplow_posthog_dagster.storage.state import BATCHES, BatchState, DayState, ObjectState
+from snowplow_posthog_dagster.storage.state import BatchState, ObjectState
 from snowplow_posthog_dagster.storage.workspace import timestamp_text
 
 
@@ -225,38 +225,45 @@ class _Entries:
         )
 
 
-def batches_to_send(state: DayState, letters: Iterable[DeadLetter]) -> list[OpenBatch]:
+def batches_to_send(load: DayLoad, letters: Iterable[DeadLetter]) -> list[OpenBatch]:
     """What a replay sends: every open batch that a replay made, and the refused events of delivery-stage letters.
 
-    Raises GoneObjectError when the batch of a refused event is purged and its letter does not hold the event.
+    Raises GoneObjectError when the batch of a refused event is gone and its letter does not hold the event.
     """
     refused: defaultdict[tuple[str, str], dict[int, DeadLetter]] = defaultdict(dict)
     for letter in letters:
         if letter.stage == DELIVERY:
             refused[letter.object_id, letter.batch_id][letter.number] = letter
     found = []
-    for known in state.objects.values():
+    for known in load.log.state().objects.values():
         if known.done is None or known.withdrawn:
             continue
         made = {entry.batch.id for entry in known.replayed if entry.batch}
         for batch in known.batches.values():
             again = refused.get((known.object_id, batch.note.id), {})
             if again:
-                found.append(_refused_once_more(known, known.done, batch, again))
+                found.append(_refused_once_more(load, known, batch, again))
             elif batch.note.id in made and batch.open:
                 found.append(OpenBatch(known.object_id, known.done.revision, batch.note, batch.open))
     return found
 
 
-def _refused_once_more(known: ObjectState, done: Done, batch: BatchState, letters: dict[int, DeadLetter]) -> OpenBatch:
-    """Refused events as an open batch: an acknowledgement beats the refusal of the same event."""
+def _refused_once_more(
+    load: DayLoad, known: ObjectState, batch: BatchState, letters: dict[int, DeadLetter]
+) -> OpenBatch:
+    """Refused events as an open batch: an acknowledgement beats the refusal of the same event.
+
+    Housekeeping keeps the batch for this, and a lifecycle rule of the bucket does not: the letters hold the events too.
+    """
     numbers = sorted(letters)
     wanted = Ranges((number, number + 1) for number in numbers)
     run = None
-    if BATCHES in known.purged:
+    key = load.workspace.batch_key(load.day, known.object_id, batch.note.id)
+    if load.workspace.bucket.modified(key) is None:
         events = [letters[number].content.get("event") for number in numbers]
         if None in events:
-            raise GoneObjectError(f"{known.key}: the batch of its refused events is purged; remap the object instead")
+            raise GoneObjectError(f"{known.key}: the batch of its refused events is gone; remap the object instead")
         raw = [json.dumps(event, ensure_ascii=False, separators=(",", ":")).encode() for event in events]
         run = run_from(raw, batch.note.first, batch.note.last, compressor_factory("isal", 1))
-    return OpenBatch(known.object_id, done.revision, batch.note, wanted, run)
+    revision = known.done.revision if known.done else known.revision
+    return OpenBatch(known.object_id, revision, batch.note, wanted, run)

@@ -26,6 +26,25 @@ def backoff(attempt: int, retry_after: float | None) -> float:
     return max(jittered, min(retry_after, _LONGEST_RETRY_AFTER_SECONDS)) if retry_after is not None else jittered
 
 
+class BodyCost:
+    """What the failed tries of one body have cost so far, in seconds."""
+
+    def __init__(self) -> None:
+        self._all = self._impatient = 0.0
+
+    def spent(self, answer: Answer) -> float:
+        """What is held against such an answer: of one that is worth little patience only those in a row before it.
+
+        A name that does not resolve for a moment must not end a body that has waited for a busy server until then.
+        """
+        return self._all if answer.patience is None else self._impatient
+
+    def add(self, answer: Answer, seconds: float) -> None:
+        """A failed try and the pause after it took so long."""
+        self._all += seconds
+        self._impatient = 0.0 if answer.patience is None else self._impatient + seconds
+
+
 class RetryBudget:
     """The seconds that failures may cost, a body and the run (there: times the connections, which wait at once)."""
 

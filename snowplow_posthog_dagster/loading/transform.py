@@ -279,10 +279,9 @@ def failure_entry(
     `doubtful`: perhaps something else was at fault, so that the first time the next run tries it at once.
     """
     now = dt.datetime.now(dt.UTC)
-    if isinstance(error, SupersededObjectError):
-        return Superseded(object=found.object_id, revision=revision, key=found.key, at=timestamp_text(now))
-    if isinstance(error, GoneObjectError):
-        return Gone(object=found.object_id, revision=revision, key=found.key, at=timestamp_text(now))
+    if isinstance(error, SupersededObjectError | GoneObjectError):
+        kind = Superseded if isinstance(error, SupersededObjectError) else Gone
+        return kind(object=found.object_id, revision=revision, key=found.key, hour=found.hour, at=timestamp_text(now))
     if not isinstance(error, BrokenObjectError):
         raise error
     minutes = 0 if doubtful and not attempts else min(_FIRST_RETRY_MINUTES * 4**attempts, _LAST_RETRY_MINUTES)

@@ -8,12 +8,13 @@ split the body, look for the refused event, or stop because a person must change
 
 `sent_at` is never sent (PostHog would shift every timestamp by the network's latency), and a body is posted
 byte for byte the same on every try. A 400 counts only in PostHog's own words, which are plain text: the page of
-a proxy says nothing about an event, and must not turn good ones into dead letters.
+a proxy, or its silence, says nothing about an event, and must not turn good ones into dead letters.
 """
 
 import datetime as dt
 import email.utils
 import json
+import re
 import ssl
 import time
 from collections.abc import Iterator
@@ -38,6 +39,8 @@ from snowplow_posthog_dagster.posthog.connections import bounded
 
 _ANSWER_BYTES = 4096
 _WORDS = 300
+# The standard has whole seconds; servers write fractions of them, too.
+_SECONDS = re.compile(r"[0-9]+(\.[0-9]+)?")
 # A socket's time-out bounds the whole of one send: pieces keep a slow line from being taken for a dead one.
 _UPLOAD_BYTES = 64 * 1024
 # A name that does not resolve or a broken handshake seldom mends itself; a restart of a resolver takes seconds.
@@ -182,7 +185,7 @@ def classify(status: int, content: bytes, retry_after: str | None = None) -> Ans
         if _says_ok(content):
             return Answer(Verdict.ACKNOWLEDGED, status, words)
         return Answer(Verdict.RETRY, status, f"200, but not PostHog's word of acceptance: {words}")
-    if status == 400 and words.startswith("<"):
+    if status == 400 and (not words or words.startswith("<")):
         return Answer(Verdict.RETRY, status, f"400, but not in PostHog's words: {words}")
     if verdict := _FINAL.get(status):
         return Answer(verdict, status, words)
@@ -200,11 +203,11 @@ def parse_retry_after(value: str | None, now: dt.datetime | None = None) -> floa
     if value is None:
         return None
     text = value.strip()
-    if text.isascii() and text.isdigit():
+    if _SECONDS.fullmatch(text):
         return float(text)
     try:
         moment = email.utils.parsedate_to_datetime(text)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=dt.UTC)
@@ -212,14 +215,18 @@ def parse_retry_after(value: str | None, now: dt.datetime | None = None) -> floa
 
 
 def _says_ok(content: bytes) -> bool:
-    """PostHog answers {"status":"Ok"}; its older service said {"status":1}."""
+    """PostHog answers {"status":"Ok"}; its older service said {"status":1}.
+
+    The answer has a field for quotas that are used up. For events PostHog leaves it empty and drops them in silence;
+    should it ever name them there, they are not taken.
+    """
     try:
         answer = json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
-    return isinstance(answer, dict) and (
-        answer.get("status") in ("Ok", "ok") or answer.get("status") is True or answer.get("status") == 1
-    )
+    if not isinstance(answer, dict) or "events" in str(answer.get("quota_limited")):
+        return False
+    return bool(answer.get("status") in ("Ok", "ok") or answer.get("status") is True or answer.get("status") == 1)
 
 
 def _no_answer(error: Exception) -> Answer:

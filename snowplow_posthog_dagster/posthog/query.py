@@ -83,8 +83,13 @@ class QueryClient:
 
     def rows(self, hogql: str) -> list[list[Any]]:
         """The result rows of a HogQL query. Raises SettingsError or CaptureUnavailableError."""
-        answer = self._ask("POST", f"{self._base}query/", {"query": {"kind": "HogQLQuery", "query": hogql}})
-        return list(answer.get("results") or [])
+        url = f"{self._base}query/"
+        answer = self._ask("POST", url, {"query": {"kind": "HogQLQuery", "query": hogql}})
+        rows = answer.get("results")
+        if not isinstance(rows, list):
+            # Not the same as no rows, which would be a gap.
+            raise CaptureUnavailableError(f"{url} answered 200 without results, but with {', '.join(sorted(answer))}")
+        return rows
 
     def _ask(self, method: str, url: str, payload: dict[str, Any] | None) -> dict[str, Any]:
         body = json.dumps(payload).encode() if payload is not None else None
@@ -107,7 +112,7 @@ class QueryClient:
                 )
             if response.status == 404:
                 raise SettingsError(f"{url} answered 404: check POSTHOG_PROJECT_ID and POSTHOG_HOST")
-            if response.status != 429 and response.status < 500:
+            if response.status not in {408, 425, 429} and response.status < 500:
                 raise SettingsError(f"{url} refused the request: {words}")
             wait = parse_retry_after(response.headers.get("Retry-After"))
             self._sleep(min(wait if wait is not None else 2.0**attempt, _LONGEST_WAIT_SECONDS))

@@ -175,6 +175,10 @@ class Archive:
             raise SettingsError(f"{day} lies in several archive entries ({prefixes}); mark one as `preferred: true`")
         return found[0]
 
+    def holds(self, day: dt.date) -> bool:
+        """Whether the archive list has the day; of one that has left it what was loaded is still in the workspace."""
+        return any(entry.holds(day) for entry in self.entries)
+
     def day_of(self, key: str) -> dt.date | None:
         """The archive day of a key, by the first entry that has it; None for a key of no entry."""
         return next((day for entry in self.entries if (day := entry.day_of(key))), None)
@@ -246,7 +250,7 @@ class Archive:
             etag, chunks = self.bucket.stream(found.key, etag=found.etag, chunk_bytes=CHUNK_BYTES)
         if etag != found.etag:
             raise SupersededObjectError(f"s3://{found.bucket}/{found.key} was overwritten after it was listed")
-        return inflate(_transferred(chunks), max_bytes=max_bytes)
+        return inflate(_transferred(chunks, found), max_bytes=max_bytes)
 
 
 @contextlib.contextmanager
@@ -257,9 +261,18 @@ def _unread() -> Iterator[None]:
         raise UnreadObjectError(str(error)) from error
 
 
-def _transferred(chunks: Iterator[bytes]) -> Iterator[bytes]:
+def _transferred(chunks: Iterator[bytes], found: ArchiveObject) -> Iterator[bytes]:
+    """The bytes as they come. Fewer than were listed are a transfer that was cut, even where S3 calls them all.
+
+    More are none: a store may hand out a file that it keeps compressed in full.
+    """
+    total = 0
     with _unread():
-        yield from chunks
+        for chunk in chunks:
+            total += len(chunk)
+            yield chunk
+    if total < found.size:
+        raise UnreadObjectError(f"s3://{found.bucket}/{found.key}: {total:,} of {found.size:,} bytes came")
 
 
 def check_entries(entries: Iterable[ArchiveEntry]) -> list[str]:

@@ -9,9 +9,11 @@ import contextlib
 import datetime as dt
 import gzip
 import hashlib
+import itertools
 import json
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +27,7 @@ DELIVERY = "delivery"
 # letters stays in bounded memory.
 _COMPRESSION_LEVEL = 6
 _MEMORY_BYTES = 4 * 1024 * 1024
+_READERS = 16
 
 
 @dataclass(frozen=True)
@@ -119,14 +122,22 @@ def counted_letters(
 
 
 def _of_transform(workspace: Workspace, day: dt.date, state: DayState) -> Iterator[DeadLetter]:
-    for known in state.objects.values():
-        if known.done is None or known.done.dead_letter_file is None:
-            continue
-        settled = known.replayed_records
-        for content in _present(workspace, day, TRANSFORM, known.done.dead_letter_file):
-            number = content["place"]["ordinal"]
-            if number not in settled:
-                yield DeadLetter(day, TRANSFORM, known.object_id, known.key, number, content["reason"], content)
+    files = [(known, known.done.dead_letter_file) for known in state.objects.values() if known.done]
+    written = ((known, name) for known, name in files if name is not None)
+    with ThreadPoolExecutor(_READERS) as pool:
+        # A handful at a time: a day of 22,000 objects has as many files, and whoever shows five letters wants no more.
+        while some := list(itertools.islice(written, _READERS)):
+            contents = pool.map(lambda one: _present(workspace, day, TRANSFORM, one[1]), some)
+            for (known, _), letters in zip(some, contents, strict=True):
+                yield from _unsettled(day, known, letters)
+
+
+def _unsettled(day: dt.date, known: ObjectState, letters: list[dict[str, Any]]) -> Iterator[DeadLetter]:
+    settled = known.replayed_records
+    for content in letters:
+        number = content["place"]["ordinal"]
+        if number not in settled:
+            yield DeadLetter(day, TRANSFORM, known.object_id, known.key, number, content["reason"], content)
 
 
 def _of_delivery(workspace: Workspace, day: dt.date, state: DayState) -> Iterator[DeadLetter]:

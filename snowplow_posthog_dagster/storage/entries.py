@@ -82,6 +82,7 @@ class Superseded(msgspec.Struct, frozen=True, tag_field="kind", tag="superseded"
     object: str
     revision: int
     key: str
+    hour: int | None = None
     replaced_by: str | None = None
     at: str
 
@@ -92,6 +93,7 @@ class Gone(msgspec.Struct, frozen=True, tag_field="kind", tag="gone", kw_only=Tr
     object: str
     revision: int
     key: str
+    hour: int | None = None
     replaced_by: str | None = None
     at: str
 
@@ -102,6 +104,7 @@ class Skip(msgspec.Struct, frozen=True, tag_field="kind", tag="skip", kw_only=Tr
     object: str
     revision: int
     key: str = ""
+    hour: int | None = None
     reason: str
     by: str
     at: str
@@ -113,6 +116,7 @@ class Unskip(msgspec.Struct, frozen=True, tag_field="kind", tag="unskip", kw_onl
     object: str
     revision: int
     key: str = ""
+    hour: int | None = None
     by: str
     at: str
 

@@ -27,6 +27,8 @@ _log = logging.getLogger(__name__)
 RENEW_SECONDS = 5.0
 LIFE_SECONDS = 15.0
 DEAD_SECONDS = 3600.0
+LAST_WORD_SECONDS = 1.0
+"""An interrupted step, which has five seconds in all, waits so long for its lease to be given back."""
 _HOLDING = "holding"
 _WAITING = "waiting"
 
@@ -140,7 +142,7 @@ class DayLease:
         key = f"{self._folder}{urllib.parse.quote(lease.sender, safe='')}/{lease.role}"
         try:
             return str(json.loads(self._workspace.bucket.get(key))["who"])
-        except GoneObjectError:
+        except (GoneObjectError, ValueError, TypeError, KeyError):
             return lease.sender
 
     def _renew(self) -> None:
@@ -155,9 +157,18 @@ class DayLease:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._released.set()
+        giving = threading.Thread(target=self._give_back, name="day-lease-end", daemon=True)
+        giving.start()
+        giving.join(None if error is None else LAST_WORD_SECONDS)
+
+    def _give_back(self) -> None:
+        """Delete the lease. An S3 that is away must not end a run that is done, nor hide why another one ended."""
         if self._renewer:
             self._renewer.join()
-        self._workspace.bucket.delete([self._key(_HOLDING), self._key(_WAITING)])
+        try:
+            self._workspace.bucket.delete([self._key(_HOLDING), self._key(_WAITING)])
+        except Exception as error:  # noqa: BLE001 - it expires by itself within 15 s
+            _log.warning("the lease of the day was left to expire: %s: %s", type(error).__name__, error)
 
 
 def holder_of(workspace: Workspace, day: dt.date) -> str | None:

@@ -42,12 +42,15 @@ _CURES = {
     "NoSuchBucket": "check the bucket's name and the account",
     "PermanentRedirect": "set AWS_REGION to the bucket's region",
     "AuthorizationHeaderMalformed": "set AWS_REGION to the bucket's region",
+    "RequestTimeTooSkewed": "set the clock of this machine: it differs from S3's by more than S3 allows",
     "InvalidObjectState": "is archived in Glacier or an archive tier; restore it first",
     "KMS.DisabledException": "enable the KMS key of the workspace",
 }
 # Answers that can concern one object alone: the ACL of another account that wrote it, the KMS key that it is under.
 _REFUSED = {"AccessDenied", "403", "KMS.DisabledException"}
 _MISSING = {"NoSuchKey", "404", "NotFound"}
+# A page of a listing has several of these, also one without keys.
+_LISTING = {"Name", "Prefix", "MaxKeys", "KeyCount", "IsTruncated", "Contents"}
 # Beside its own tree, botocore raises a bare RuntimeError for credentials that are expired when they were just
 # renewed, and ResponseParserError for an answer that is no XML, as a proxy gives it.
 _UNAVAILABLE = (BotoCoreError, ResponseParserError, RuntimeError, OSError)
@@ -144,10 +147,13 @@ class Bucket:
                 Bucket=self.name, Prefix=prefix, **({"StartAfter": start_after} if start_after else {})
             )
             for page in pages:
+                if not _LISTING & page.keys():
+                    # An empty answer, or one of a proxy: not the same as a place without keys.
+                    raise StorageUnavailableError(f"cannot list s3://{self.name}/{prefix}: the answer is no listing")
                 for item in page.get("Contents", []):
                     yield Listed(
                         key=item["Key"],
-                        etag=item.get("ETag", "").strip('"'),
+                        etag=_unquoted(item.get("ETag", "")),
                         size=item["Size"],
                         modified=item["LastModified"].timestamp(),
                         storage_class=item.get("StorageClass", "STANDARD"),
@@ -177,7 +183,11 @@ class Bucket:
                 if _code(error) in _REFUSED:
                     raise RefusedObjectError(_words("read", f"s3://{self.name}/{key}", _code(error))) from None
                 raise
-            return answer["ETag"].strip('"'), self._chunks(key, answer["Body"], chunk_bytes)
+            if "ETag" not in answer:
+                raise BrokenObjectError(
+                    f"s3://{self.name}/{key} was answered without an ETag, so nobody can tell what it is"
+                )
+            return _unquoted(answer["ETag"]), self._chunks(key, answer["Body"], chunk_bytes)
 
     def _chunks(self, key: str, body: Any, chunk_bytes: int) -> Iterator[bytes]:
         with contextlib.closing(body), self._translated("read", key):
@@ -238,6 +248,11 @@ class Bucket:
             ) from None
         except _UNAVAILABLE as error:
             raise StorageUnavailableError(f"cannot {verb} {place}: {type(error).__name__}: {error}") from error
+
+
+def _unquoted(etag: str) -> str:
+    """An ETag as it identifies the bytes: proxies that compress answers mark it as weak (`W/`)."""
+    return etag.removeprefix("W/").strip('"')
 
 
 def _words(verb: str, place: str, code: str) -> str:

@@ -45,8 +45,9 @@ def normalised_host(host: str) -> str:
     unfit = parts.scheme not in {"http", "https"} or parts.query or parts.fragment
     if unfit or not parts.hostname or any(character.isspace() for character in host):
         raise SettingsError(f"POSTHOG_HOST {host!r} must be a URL such as https://eu.i.posthog.com")
+    name = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     port = f":{number}" if number and number != {"http": 80, "https": 443}[parts.scheme] else ""
-    return f"{parts.scheme}://{parts.hostname}{port}{parts.path.rstrip('/')}"
+    return f"{parts.scheme}://{name}{port}{parts.path.rstrip('/')}"
 
 
 def key_fingerprint(api_key: str) -> str:

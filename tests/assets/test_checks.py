@@ -28,6 +28,7 @@ from snowplow_posthog_dagster.storage.entries import (
     Delivered,
     Done,
     Entry,
+    Gone,
     Posted,
     Reconciled,
 )
@@ -274,3 +275,8 @@ def test_every_chapter_of_an_alert_or_a_check_has_its_five_parts(repository):
 def test_a_layout_without_hours_misses_none_on_a_day_without_files_either():
     assert hours_with_files(fold([]), hourly=False) is None
     assert hours_with_files(fold([])) == set()
+
+
+def test_an_hour_whose_only_file_was_deleted_before_it_was_read_has_no_file():
+    lost = Gone(object="0" * 32, revision=0, key="b", hour=5, at="2022-06-06T05:00:00Z")
+    assert hours_with_files(fold([lost])) == set()

@@ -17,8 +17,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from typer.testing import CliRunner
 
 from snowplow_posthog_dagster.cli import app
-from snowplow_posthog_dagster.loading.measures import measured
-from snowplow_posthog_dagster.loading.metrics import PLACES, PREFIX, MetricsOfTarget, json_line, log_day
+from snowplow_posthog_dagster.loading.measures import DayMeasure, measured
+from snowplow_posthog_dagster.loading.metrics import PLACES, PREFIX, MetricsOfTarget, families, json_line, log_day
 from snowplow_posthog_dagster.sandbox.faults import Fault
 from snowplow_posthog_dagster.storage.s3 import Bucket
 from snowplow_posthog_dagster.storage.workspace import Workspace
@@ -97,6 +97,14 @@ def test_a_scrape_agrees_with_status_while_days_are_loaded_beside_each_other(gro
     assert found["pending_events",] == found["broken_objects",] == found["unaccounted_objects",] == 0
     assert found["last_acknowledged_hour",] == dt.datetime(2022, 6, 7, 4, tzinfo=dt.UTC).timestamp()
     assert found["sent_bytes_total",] > 100 and found["delivery_rate",] > 0
+
+
+def test_only_answers_after_which_a_body_is_sent_again_count_as_retries():
+    answers = dict.fromkeys(("0", "200", "302", "400", "402", "404", "408", "413", "425", "429", "500", "520"), 1)
+    found = families({DAY: DayMeasure(statuses=answers)}, "default", now=dt.datetime.now(dt.UTC), days=0)
+    (retries,) = (family for family in found if family.name == f"{PREFIX}retries")
+    counted = {sample.labels["status"] for sample in retries.samples if sample.value}
+    assert counted == {"0", "404", "408", "425", "429", "500", "520"}
 
 
 def test_what_is_broken_pending_or_paused_shows(ground: Ground):

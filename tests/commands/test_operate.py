@@ -3,6 +3,7 @@
 import datetime as dt
 import json
 import os
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ from typer.testing import CliRunner, Result
 from snowplow_posthog_dagster.cli import app
 from snowplow_posthog_dagster.sandbox.client import StandInClient
 from snowplow_posthog_dagster.sandbox.faults import Fault
+from snowplow_posthog_dagster.storage.day_log import DayLog
 from snowplow_posthog_dagster.storage.entries import Done
+from snowplow_posthog_dagster.storage.state import DayState
 from snowplow_posthog_dagster.storage.suppressed import suppress
 from tests.ground import DAY, Ground, lines_of, user_line
 
@@ -52,6 +55,24 @@ def test_status_shows_every_day_of_the_log(typed: Typed) -> None:
     assert "2022-06-06" in shown.output and "2022-06-08" in shown.output and "all" in shown.output
     only = typed("status", "--from", "2022-06-07", "--to", "2022-06-08")
     assert "2022-06-06" not in only.output and "2022-06-08" in only.output
+
+
+def test_status_holds_the_states_of_two_days_at_most(typed: Typed, monkeypatch: pytest.MonkeyPatch) -> None:
+    days = [DAY + dt.timedelta(days=number) for number in range(4)]
+    for day in days:
+        typed.ground.put("a", lines_of(1), day=day)
+        typed.ground.transform(day)
+    read, made, alive = DayLog.state, list[weakref.ref[DayState]](), list[int]()
+
+    def state(log: DayLog) -> DayState:
+        alive.append(sum(one() is not None for one in made))
+        found = read(log)
+        made.append(weakref.ref(found))
+        return found
+
+    monkeypatch.setattr(DayLog, "state", state)
+    assert f"{days[-1]}" in typed("status", "--all-targets").output
+    assert len(alive) == 4 and max(alive) <= 1
 
 
 def test_status_counts_what_a_manifest_names_and_no_run_has_read(typed: Typed) -> None:
@@ -108,6 +129,14 @@ def test_a_skip_takes_the_object_out_and_an_unskip_takes_it_back(typed: Typed) -
     assert "test traffic" in typed("status").output
     assert typed("unskip", f"{DAY}", key).exit_code == 0
     assert typed.ground.run().events == 2
+
+
+def test_a_skipped_object_that_nobody_has_read_keeps_its_hour(typed: Typed) -> None:
+    key = typed.ground.put("a", lines_of(2), hour=5)
+    for command in (["skip", key, "--reason", "test traffic"], ["unskip", key]):
+        assert typed(*command).exit_code == 0
+        (known,) = typed.ground.state().objects.values()
+        assert known.hour == 5
 
 
 def test_the_key_alone_says_its_day_and_an_id_does_not(typed: Typed) -> None:
@@ -410,6 +439,21 @@ def test_what_is_only_shown_leaves_forgotten_people_out_as_a_load_does(typed: Ty
     typed.ground.environment["SNOWPLOW_POSTHOG_PRIVACY_SECRET"] = "another secret"
     refused = typed("map", f"{file}")
     assert refused.exit_code == 1 and "forgotten under another" in refused.output
+
+
+def test_a_damaged_file_of_one_day_keeps_nobody_in_the_others(typed: Typed, tmp_path: Path) -> None:
+    later = DAY + dt.timedelta(days=1)
+    typed.ground.environment = {"SNOWPLOW_POSTHOG_PRIVACY_SECRET": "secret"}
+    for day in (DAY, later):
+        typed.ground.put("a", [user_line("ann")], day=day)
+        typed.ground.transform(day)
+    damaged, whole = typed.ground.stored("batches")
+    typed.ground.workspace.bucket.put(damaged, b"damaged")
+    ids = tmp_path / "ids.txt"
+    ids.write_text("ann\n")
+    shown = typed("forget", "--ids", str(ids))
+    assert shown.exit_code == 1 and f"not forgotten on {DAY}" in shown.output and "persons/bulk_delete" in shown.output
+    assert typed.ground.stored("batches") == [damaged], whole
 
 
 def test_forget_reaches_what_a_killed_run_left_of_a_day_without_a_log(typed: Typed, tmp_path: Path) -> None:

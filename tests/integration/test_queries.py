@@ -30,6 +30,11 @@ def folder(rclone_server: S3Server, stand_in: StandInClient, tmp_path: Path) -> 
     day.put("b.gz", lines(30, 5), hour=7)
     day.load().list_new()
     day.run()
+    # What another run listed at the same moment, and what an earlier result of the same records left.
+    for kind in ("manifests", "dead_letters"):
+        (written,) = [listed.key for listed in day.workspace.bucket.listing(f"{day.workspace.root}{kind}/")]
+        twin = written.replace(".jsonl.gz", "-other.jsonl.gz")
+        day.workspace.bucket.put(twin, day.workspace.bucket.get(written))
     for listed in day.workspace.bucket.listing(day.workspace.root):
         file = tmp_path / listed.key.removeprefix(day.workspace.root)
         file.parent.mkdir(parents=True, exist_ok=True)

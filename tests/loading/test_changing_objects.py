@@ -12,7 +12,8 @@ from moto import mock_aws
 
 from snowplow_posthog_dagster.errors import SettingsError
 from snowplow_posthog_dagster.loading.day import Narrowing
-from snowplow_posthog_dagster.loading.setup import blueprint_of
+from snowplow_posthog_dagster.loading.remap import plan, remap
+from snowplow_posthog_dagster.loading.setup import blueprint_of, mapper_of
 from snowplow_posthog_dagster.storage.s3 import Connection
 from tests.ground import DAY, Ground, lines_of, user_line
 
@@ -44,6 +45,24 @@ def test_what_was_not_sent_of_an_overwritten_object_is_withdrawn_with_the_reason
     assert dict(counts.withdrawn_by_reason) == {"superseded": 3}
     assert sorted(event["distinct_id"] for event in ground.events()) == ["new", "new", "old"]
     assert ground.state().problems() == [] and ground.is_closed()
+
+
+def test_what_was_to_be_done_again_and_was_deleted_before_is_not_called_unread(ground: Ground) -> None:
+    key = ground.put("a", lines_of(2))
+    ground.run()
+    load = ground.load()
+    remap(load, plan(load, mapper_of(ground.settings), again=True), by="me", force=False)
+    ground.delete(key)
+    (told,) = ground.transform().changed
+    assert told == f"{key} was deleted before it was done again: PostHog keeps its 2 events as they are"
+
+
+def test_a_run_for_some_events_sends_those_of_the_oldest_files(ground: Ground) -> None:
+    for hour in range(6):
+        ground.put("a", [user_line(f"hour {hour}")], hour=hour)
+    ground.transform()
+    ground.deliver(narrowing=Narrowing(max_events=3))
+    assert sorted(event["distinct_id"] for event in ground.events()) == ["hour 0", "hour 1", "hour 2"]
 
 
 def test_a_transform_without_a_manifest_sees_the_changes_as_well(ground: Ground) -> None:

@@ -15,6 +15,7 @@ from snowplow_posthog_dagster.loading.estimate import (
     choose,
     estimate,
     list_days,
+    listing_of,
     read_objects,
     work_of,
 )
@@ -29,11 +30,10 @@ STRUCT = {"event": "struct", "se_category": "c", "se_action": "add"}
 def estimated(ground: Ground, *, read: int, days: int = 3, cap: float | None = None, **options: Any) -> Estimate:
     archive = ground.load().archive
     listings = list_days(archive, [DAY + dt.timedelta(days=number) for number in range(days)])
-    objects = [found for listing in listings.values() for found in listing]
     made = read_objects(
         archive,
         mapper_of(ground.settings),
-        choose(objects, read),
+        choose(archive.list_day, listings, read),
         now_milliseconds=time.time_ns() // 1_000_000,
         max_record_bytes=1 << 24,
         max_object_bytes=1 << 30,
@@ -104,22 +104,36 @@ def an_object(name: str, size: int, storage_class: str = "STANDARD") -> ArchiveO
     return ArchiveObject(name, "b", name, "e", size, 0.0, storage_class, 4)
 
 
+def chosen(count: int, *days: list[ArchiveObject]) -> tuple[list[str], int]:
+    """The keys of so many of these days' objects, and how many days were listed for it."""
+    objects = {DAY + dt.timedelta(days=number): day for number, day in enumerate(days)}
+    listed: list[dt.date] = []
+
+    def list_day(day: dt.date) -> list[ArchiveObject]:
+        listed.append(day)
+        return objects[day]
+
+    found = choose(list_day, {day: listing_of(one) for day, one in objects.items()}, count)
+    return [one.key for one in found], len(listed)
+
+
 def test_objects_are_chosen_evenly_over_the_bytes() -> None:
     objects = [an_object(str(number), 10) for number in range(100)]
-    assert [found.key for found in choose(objects, 4)] == ["12", "37", "62", "87"]
+    assert chosen(4, objects) == (["12", "37", "62", "87"], 1)
+    assert chosen(4, objects[:20], [], objects[20:30], objects[30:]) == (["12", "37", "62", "87"], 2)
     heavy = [an_object("small", 1), an_object("large", 1000), an_object("tiny", 1)]
-    assert [found.key for found in choose(heavy, 3)] == ["large"]
-    assert [found.key for found in choose(objects[:2], 10)] == ["0", "1"]
+    assert chosen(3, heavy) == (["large"], 1)
+    assert chosen(10, objects[:2]) == (["0", "1"], 1)
 
 
 def test_frozen_objects_are_not_read() -> None:
-    assert choose([an_object("a", 5, "GLACIER"), an_object("b", 5)], 5) == [an_object("b", 5)]
+    assert chosen(5, [an_object("a", 5, "GLACIER"), an_object("b", 5)], [an_object("c", 5, "GLACIER")]) == (["b"], 1)
 
 
 def reckoned(**prices: float) -> Estimate:
     read = Read(objects=1, stored_bytes=10, records=4_000_000, batch_bytes=2_000_000_000, historical=3_000_000)
     read.events["e"] = 4_000_000
-    listings = {DAY: [an_object("a", 10)]}
+    listings = {DAY: listing_of([an_object("a", 10)])}
     return estimate(listings, read, PricesSection(**prices), events_per_second=None)
 
 

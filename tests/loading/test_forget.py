@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from snowplow_posthog_dagster.automation.housekeeping import keep_house
 from snowplow_posthog_dagster.errors import SettingsError, WorkspaceError
 from snowplow_posthog_dagster.loading import blueprint
 from snowplow_posthog_dagster.loading.blueprint import Task, Workshop
@@ -23,6 +24,8 @@ from snowplow_posthog_dagster.storage.dead_letters import dead_letter_folder
 from snowplow_posthog_dagster.storage.entries import Done, Skip
 from snowplow_posthog_dagster.storage.suppressed import suppress
 from tests.ground import DAY, Ground, lines_of, user_line
+from tests.loading.test_reconcile import reconcile
+from tests.loading.test_replay import replay
 from tests.snowplow.samples import contexts, line
 
 SECRET = "a secret of the tests"
@@ -176,6 +179,18 @@ def test_the_dead_letters_of_a_person_leave_and_those_of_others_stay(private: Gr
     assert private.posthog.raw_rows() == 1 and private.is_closed()
 
 
+def test_the_dead_letter_that_a_replay_has_settled_leaves_as_well(private: Ground) -> None:
+    private.file = {"transform": {"max_record_bytes": 2048}}
+    private.put("a", [user_line("ann", page_title="t" * 5000), user_line("bob"), b"no record of cid"])
+    private.run()
+    private.file = {}
+    assert replay(private).mapped == 1
+    report = forget(private, "ann")
+    assert b"ann" not in everything_stored(private) and b"no record of cid" in everything_stored(private)
+    assert (report.objects_purged, report.dead_letters, private.counts().dead_letters) == (1, 1, 1)
+    assert private.state().problems() == [] and private.is_closed()
+
+
 def test_refused_events_of_others_stay_refused(private: Ground) -> None:
     private.put("a", [user_line("ann"), user_line("bob")])
     private.posthog.play(Fault(name="refused", status=400, body="poison"))
@@ -225,6 +240,27 @@ def test_a_skipped_object_stays_skipped(private: Ground) -> None:
     assert (known.status, known.reason, private.counts().withdrawn) == ("skipped", "why", 1)
     private.run()
     assert private.events() == []
+
+
+def test_a_deleted_object_is_not_told_once_more(private: Ground) -> None:
+    key = private.put("a", [user_line("ann"), user_line("bob")])
+    private.transform()
+    private.delete(key)
+    assert "was deleted" in private.transform().changed[0]
+    assert forget(private, "ann").objects_rewritten == 1
+    assert private.transform().changed == []
+    private.run()
+    assert distinct_ids(private) == ["bob"]
+
+
+def test_a_day_that_has_left_the_archive_list_is_visited_to_its_end(private: Ground) -> None:
+    private.put("a", [user_line("ann"), user_line("bob"), b"no record of ann\tann"])
+    private.run()
+    private.file = {"archive": [{"prefix": "output/", "from": "2023-01-01"}]}
+    assert forget(private, "ann").in_posthog == 1
+    assert b"ann" not in everything_stored(private)
+    assert reconcile(private).result == "not checked"
+    assert keep_house(private.load(), dry_run=False, retention_days=30).summary() == "nothing"
 
 
 def test_files_that_no_result_lists_are_found(private: Ground) -> None:

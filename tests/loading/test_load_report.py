@@ -14,6 +14,7 @@ from snowplow_posthog_dagster.loading.measures import Measures
 from snowplow_posthog_dagster.loading.picture import COLOURS, SHARPNESS, WIDTH, markdown, page, png, svg
 from snowplow_posthog_dagster.storage.archive import Archive, ArchiveEntry
 from snowplow_posthog_dagster.storage.counts import Counts
+from snowplow_posthog_dagster.storage.entries import Gone
 from snowplow_posthog_dagster.storage.s3 import Bucket
 from tests.ground import DAY, Ground, lines_of
 
@@ -61,6 +62,38 @@ def test_an_overwritten_file_holds_no_hour_open(ground: Ground):
     ground.put("a", lines_of(4, page_title="again"))
     assert ground.run().closed
     (row,) = report(ground, days=1, last=DAY, listing=False).rows
+    assert fates(row) == "····█···················"
+
+
+@pytest.mark.parametrize("listing", [True, False])
+def test_a_file_that_was_deleted_before_it_was_read_leaves_the_day_its_hours(ground: Ground, listing: bool):
+    ground.put("a", lines_of(3))
+    lost = ground.put("b", lines_of(2), hour=5)
+    ground.load().list_new()
+    ground.delete(lost)
+    ground.run()
+    (row,) = report(ground, days=1, last=DAY, listing=listing).rows
+    assert fates(row) == "····█···················"
+
+
+def test_a_file_that_waits_is_seen_beside_loaded_ones_that_were_deleted(ground: Ground):
+    loaded = [ground.put(name, lines_of(1)) for name in "ab"]
+    ground.run()
+    for key in loaded:
+        ground.delete(key)
+    ground.run()
+    assert fates(report(ground, days=1, last=DAY).rows[0])[4] == Fate.DELIVERED.sign
+    ground.put("merged", lines_of(2))
+    assert fates(report(ground, days=1, last=DAY).rows[0])[4] == Fate.ARRIVED.sign
+    ground.run()
+    assert fates(report(ground, days=1, last=DAY).rows[0])[4] == Fate.DELIVERED.sign
+
+
+def test_an_earlier_release_that_noted_no_hour_leaves_the_day_its_hours(ground: Ground):
+    ground.put("a", lines_of(3))
+    ground.run()
+    ground.load().log.write([Gone(object="0" * 32, revision=0, key="b", at="2022-06-06T05:00:00Z")], writer="old")
+    (row,) = report(ground, days=1, last=DAY).rows
     assert fates(row) == "····█···················"
 
 

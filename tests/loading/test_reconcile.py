@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from snowplow_posthog_dagster.automation.housekeeping import keep_house
 from snowplow_posthog_dagster.errors import CaptureUnavailableError
 from snowplow_posthog_dagster.loading.causes import Evidence, Sent, likely_cause
 from snowplow_posthog_dagster.loading.reconcile import ReconcileReport, Reconciliation, Stored, differences
@@ -16,6 +17,7 @@ from snowplow_posthog_dagster.sandbox.projects import Project
 from snowplow_posthog_dagster.sandbox.stand_in import QueryOptions
 from snowplow_posthog_dagster.storage.entries import Delivered, Skip
 from tests.ground import Ground, lines_of, user_line
+from tests.loading.test_replay import replay
 from tests.snowplow.samples import line
 
 YEARS_10 = 10 * 365 * 86_400
@@ -227,6 +229,15 @@ def test_a_query_api_that_refuses_leaves_the_day_not_checked(ground: Ground) -> 
     assert "429" in report.cause and set(waits) == {7.0}
 
 
+def test_an_answer_without_results_is_no_gap(ground: Ground) -> None:
+    ground.put("a", lines_of(2))
+    ground.run()
+    ground.posthog.play(Fault(surface="query", status=200, body='{"detail": "maintenance"}'))
+    report = reconcile(ground)
+    assert (report.result, report.missing, report.not_checked) == ("not checked", 0, 2)
+    assert "without results, but with detail" in report.cause
+
+
 def test_a_gap_is_told_without_its_cause_when_the_project_cannot_be_asked_for_it(
     ground: Ground, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -247,6 +258,19 @@ def test_a_day_without_a_sample_is_not_checked(ground: Ground) -> None:
     ground.workspace.bucket.delete(ground.stored("samples"))
     report = reconcile(ground)
     assert report.result == "not checked" and "no sample" in report.cause
+
+
+def test_what_was_replayed_after_the_samples_were_purged_is_checked(ground: Ground) -> None:
+    ground.file = {"transform": {"max_record_bytes": 2048}}
+    ground.put("a", [*lines_of(2), user_line("long", page_title="t" * 5000)])
+    ground.run()
+    assert reconcile(ground).result == "agree"
+    keep_house(ground.load(), dry_run=False, retention_days=30)
+    assert ground.stored("samples") == []
+    ground.file = {}
+    replay(ground)
+    report = reconcile(ground)
+    assert (report.result, report.sampled, report.found) == ("agree", 1, 1)
 
 
 def test_a_day_of_very_many_events_is_asked_for_a_bounded_number(

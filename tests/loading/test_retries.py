@@ -5,7 +5,7 @@ import datetime as dt
 import pytest
 
 from snowplow_posthog_dagster.errors import AuthenticationError, CaptureUnavailableError, SettingsError
-from snowplow_posthog_dagster.loading.retries import RetryBudget, backoff, raise_if_terminal
+from snowplow_posthog_dagster.loading.retries import BodyCost, RetryBudget, backoff, raise_if_terminal
 from snowplow_posthog_dagster.posthog.capture import Answer, Verdict
 
 DAY = dt.date(2022, 6, 6)
@@ -50,6 +50,17 @@ def test_a_failure_that_seldom_mends_itself_gets_less() -> None:
     assert limit.pause(10.0, tried=1.0, body_spent=0.0, attempts=3, answer=unresolved) == 10.0
     with pytest.raises(CaptureUnavailableError, match="15 s a body"):
         limit.pause(6.0, tried=5.0, body_spent=11.0, attempts=4, answer=unresolved)
+
+
+def test_a_short_failure_that_seldom_mends_itself_does_not_end_a_long_wait_for_a_busy_server() -> None:
+    unresolved, cost = Answer(Verdict.RETRY, 0, "does not resolve", patience=15.0), BodyCost()
+    cost.add(BUSY, 60.0)
+    assert (cost.spent(unresolved), cost.spent(BUSY)) == (0.0, 60.0)
+    cost.add(unresolved, 4.0)
+    cost.add(unresolved, 5.0)
+    assert (cost.spent(unresolved), cost.spent(BUSY)) == (9.0, 69.0)
+    cost.add(BUSY, 1.0)
+    assert (cost.spent(unresolved), cost.spent(BUSY)) == (0.0, 70.0)
 
 
 def test_the_run_has_a_budget_for_each_of_its_connections() -> None:

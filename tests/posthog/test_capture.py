@@ -19,12 +19,26 @@ from snowplow_posthog_dagster.posthog.capture import CaptureClient, Verdict, cla
 from tests.integration.servers.certificate import self_signed, server_side
 
 
-@pytest.mark.parametrize("body", [b'{"status":"Ok"}', b'{"status": 1}'])
+@pytest.mark.parametrize(
+    "body", [b'{"status":"Ok"}', b'{"status": 1}', b'{"status":"Ok","quota_limited":["recordings"]}']
+)
 def test_only_posthogs_own_word_of_acceptance_acknowledges(body: bytes) -> None:
     assert classify(200, body).verdict is Verdict.ACKNOWLEDGED
 
 
-@pytest.mark.parametrize("body", [b"", b"<html>login</html>", b'{"status":"error"}', b"[]", b"null", b'{"ok":true}'])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"<html>login</html>",
+        b'{"status":"error"}',
+        b"[]",
+        b"null",
+        b'{"ok":true}',
+        b'{"status":"Ok","quota_limited":["events"]}',
+        b"[" * 4096,
+    ],
+)
 def test_a_200_with_another_body_is_no_acknowledgement(body: bytes) -> None:
     answer = classify(200, body)
     assert answer.verdict is Verdict.RETRY
@@ -54,13 +68,21 @@ def test_every_status_has_one_meaning(status: int, verdict: Verdict, overloaded:
     assert (answer.verdict, answer.overloaded) == (verdict, overloaded)
 
 
+def test_a_400_without_a_word_refuses_no_event() -> None:
+    assert classify(400, b"\n").verdict is Verdict.RETRY
+
+
 def test_retry_after_is_read_in_seconds_and_as_a_date() -> None:
     now = dt.datetime(2026, 1, 1, 12, 0, 0, tzinfo=dt.UTC)
     assert parse_retry_after("17") == 17.0
     assert parse_retry_after("Thu, 01 Jan 2026 12:00:30 GMT", now) == 30.0
     assert parse_retry_after("Thu, 01 Jan 2026 11:00:00 GMT", now) == 0.0
-    assert parse_retry_after("soon") is None
-    assert parse_retry_after(None) is None
+    assert parse_retry_after("1.5") == 1.5
+
+
+@pytest.mark.parametrize("value", [None, "soon", "", "-5", "Mon, 01 Jan 2024 00:00:00 +999999999999999999"])
+def test_a_retry_after_that_is_neither_is_none(value: str | None) -> None:
+    assert parse_retry_after(value) is None
 
 
 def test_a_proxys_page_is_cut_to_a_line() -> None:

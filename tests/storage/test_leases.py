@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
-from snowplow_posthog_dagster.errors import StorageUnavailableError
+from snowplow_posthog_dagster.errors import InterruptedRunError, StorageUnavailableError
+from snowplow_posthog_dagster.loading import pacing_leases
+from snowplow_posthog_dagster.loading.pacing_leases import LeasedPace
 from snowplow_posthog_dagster.sandbox.servers import running_s3
 from snowplow_posthog_dagster.storage import leases
 from snowplow_posthog_dagster.storage.leases import DayLease, holder_of, remove_dead_leases
@@ -185,6 +187,50 @@ def test_a_lease_that_cannot_be_renewed_does_not_end_the_work(
         monkeypatch.setattr(held, "_write", away)
         time.sleep(1.2)
         assert held._renewer is not None and held._renewer.is_alive()
+
+
+def test_an_s3_that_is_away_at_the_end_does_not_end_work_that_is_done(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(bucket: Bucket, keys: list[str]) -> None:
+        raise StorageUnavailableError("no answer")
+
+    with lease(workspace, "first"):
+        monkeypatch.setattr(Bucket, "delete", away)
+
+
+def test_an_s3_that_hangs_at_the_end_does_not_hold_up_a_run_that_was_interrupted(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hanging = threading.Event()
+    monkeypatch.setattr(leases, "LAST_WORD_SECONDS", 0.2)
+    monkeypatch.setattr(pacing_leases, "LAST_WORD_SECONDS", 0.2)
+
+    def interrupted() -> None:
+        with lease(workspace, "first"), LeasedPace(workspace, cap=100.0, sender="first", weight=1) as pace:
+            assert pace.wait(1, threading.Event())
+            monkeypatch.setattr(Bucket, "delete", lambda *_: hanging.wait(30))
+            raise InterruptedRunError("the run was asked to stop")
+
+    began = time.monotonic()
+    with pytest.raises(InterruptedRunError, match="asked to stop"):
+        interrupted()
+    assert time.monotonic() - began < 5.0
+    hanging.set()
+
+
+def test_a_lease_whose_content_is_damaged_is_named_by_its_sender(workspace: Workspace) -> None:
+    folder = f"{workspace.folder('leases')}day={DAY}/"
+    workspace.bucket.put(f"{folder}other/holding", b"")
+    waited_for: list[str] = []
+    stop = threading.Event()
+
+    def on_wait(who: str) -> None:
+        waited_for.append(who)
+        stop.set()
+
+    with lease(workspace, "second", on_wait=on_wait, stop=stop):
+        assert waited_for == ["other"]
 
 
 def test_what_killed_holders_left_is_removed_after_an_hour(

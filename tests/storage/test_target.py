@@ -173,13 +173,17 @@ def test_a_wrong_end_of_a_pause_is_refused(ground: Ground, until: str, words: st
         ("https://EU.i.posthog.com/", "https://eu.i.posthog.com"),
         ("https://eu.i.posthog.com:443", "https://eu.i.posthog.com"),
         ("http://127.0.0.1:8000/ph/", "http://127.0.0.1:8000/ph"),
+        ("http://[::1]:8000", "http://[::1]:8000"),
     ],
 )
 def test_writings_of_one_host_are_one(given: str, normal: str) -> None:
     assert target.normalised_host(given) == normal
 
 
-@pytest.mark.parametrize("given", ["ftp://x", "https://", "https://user:secret@host", "https://host/?a=1"])
+@pytest.mark.parametrize(
+    "given",
+    ["ftp://x", "https://", "https://user:secret@host", "https://host/?a=1", "https://host:99999", "https://[::1"],
+)
 def test_what_is_no_host_is_refused(given: str) -> None:
     with pytest.raises(SettingsError):
         target.normalised_host(given)
